@@ -1,0 +1,33 @@
+/**
+ * The whole machine's configuration as plain data. Together with the log it determines everything, so it is
+ * part of the log: `rngSeed` too, which reaches the guest in the device tree.
+ */
+export interface MachineConfig {
+  /** Bytes of guest RAM, a multiple of 1 MiB, 16 MiB to MEMORY_BYTES_MAX. */
+  readonly memoryBytes: number
+  readonly boot: BootConfig
+  readonly nics: readonly NicConfig[]
+  readonly disks: readonly DiskConfig[]
+  /** 32 to 64 random bytes for `/chosen/rng-seed`. */
+  readonly rngSeed: Uint8Array
+}
+
+export type BootConfig =
+  /** A Linux Image entered in S-mode; the machine itself is the firmware. */
+  | { readonly kind: 'linux'; readonly kernel: Uint8Array; readonly initrd: Uint8Array | null; readonly append: string }
+  /** An ELF entered in M-mode at its entry; it ends by writing `tohost`. */
+  | { readonly kind: 'bare'; readonly elf: Uint8Array }
+
+export interface NicConfig {
+  /** Six bytes. */
+  readonly mac: Uint8Array
+}
+
+export interface DiskConfig {
+  /** A multiple of 512. */
+  readonly sizeBytes: number
+  readonly readOnly: boolean
+}
+
+/** Guest RAM, the machine's state and a margin must fit the 4 GiB a 32-bit Wasm memory can address. */
+export const MEMORY_BYTES_MAX = 3 * 1024 * 1024 * 1024
