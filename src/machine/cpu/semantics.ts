@@ -1,0 +1,97 @@
+import type { Expr } from '../../wasm/expr.ts'
+import type { FunctionBuilder } from '../../wasm/function.ts'
+
+/**
+ * What an instruction's meaning is written in terms of.
+ *
+ * Each instruction is defined once, as a function from these operands to WebAssembly. The interpreter implements
+ * them with the fields of the instruction it has just fetched; the region compiler with constants and locals.
+ * Operands are expressions: each call makes a new tree that is evaluated where it is used, so an instruction
+ * that writes rd before it has finished reading must `f.keep` what it still needs.
+ */
+export interface Operands {
+  /** The function under construction; `f.keep` gives temporaries that end with the instruction. */
+  readonly f: FunctionBuilder
+  /** Functions of the core module that compiled code may call. */
+  readonly library: Library
+
+  /** Integer source registers, i64. */
+  rs1(): Expr
+  rs2(): Expr
+  /** Writes rd (i64); nothing happens when rd is x0, but `value` is still evaluated if it has effects. */
+  setRd(value: Expr): void
+  /** The sign-extended immediate of the instruction's format, i64. For shifts: the shift amount. For CSR forms: zimm. */
+  imm(): Expr
+  /** Whether rd (or rs1) is x0, i32. */
+  rdIsZero(): Expr
+  rs1IsZero(): Expr
+  /** The instruction's own address and the following instruction's address, i64. */
+  pc(): Expr
+  nextPc(): Expr
+
+  /** Floating-point source registers as raw 64 bits, i64. */
+  fs1(): Expr
+  fs2(): Expr
+  fs3(): Expr
+  /** Writes fd: raw 64 bits, i64. */
+  setFd(value: Expr): void
+  /** The effective rounding mode (frm when the instruction says dynamic), i32 in 0..4: checked to be valid. */
+  rounding(): Expr
+  /** i32, non-zero when the rounding mode is to nearest even and the inexact flag is already raised: the fast path may be taken. */
+  roundsFast(): Expr
+
+  /** A memory access of the guest. Traps precisely; `load` returns the value, extended to 64 bits as the kind says. */
+  load(kind: LoadKind, address: Expr): Expr
+  store(kind: StoreWidth, address: Expr, value: Expr): void
+
+  /** Ends the instruction with a jump to `target` (i64). Writes of rd come before it. */
+  jump(target: Expr): void
+  /** Ends the instruction: to pc + imm when `condition` (i32) holds, else to the next one. */
+  branch(condition: Expr): void
+  /** Has the interpreter's full machinery execute this instruction: CSRs, atomics with effects, fences, returns from traps. */
+  system(kind: SystemKind): void
+}
+
+export type LoadKind = 'i8' | 'u8' | 'i16' | 'u16' | 'i32' | 'u32' | 'i64'
+export type StoreWidth = 8 | 16 | 32 | 64
+export type SystemKind =
+  | 'ecall'
+  | 'ebreak'
+  | 'mret'
+  | 'sret'
+  | 'wfi'
+  | 'sfence.vma'
+  | 'csrrw'
+  | 'csrrs'
+  | 'csrrc'
+  | 'csrrwi'
+  | 'csrrsi'
+  | 'csrrci'
+
+/** Indices, in the module under construction, of the core's functions by name. */
+export interface Library {
+  functionIndex(name: string): number
+}
+
+export type Meaning = (s: Operands) => void
+
+/** Formats of the immediate (The RISC-V Instruction Set Manual, Volume I, 2.3). `none` has no immediate. */
+export type ImmediateFormat = 'none' | 'I' | 'S' | 'B' | 'U' | 'J' | 'shamt6' | 'shamt5' | 'zimm'
+
+/** One instruction: how to recognise it, and what it means. */
+export interface Instruction {
+  readonly name: string
+  /** An instruction word matches when `(word & mask) === match`. */
+  readonly mask: number
+  readonly match: number
+  readonly immediate: ImmediateFormat
+  /** What it needs beyond the integer core; decides on enable checks and on how regions treat it. */
+  readonly uses: readonly InstructionUse[]
+  readonly meaning: Meaning
+}
+
+/**
+ * float: touches the floating-point unit (mstatus.FS must not be Off). rounding: its rm field must be valid.
+ * memory: may trap on an access. flow: ends a basic block. system: only the interpreter executes it.
+ */
+export type InstructionUse = 'float' | 'rounding' | 'memory' | 'flow' | 'system'
