@@ -1,0 +1,24 @@
+import { UnderstudyError } from '../errors.ts'
+
+/** Every error of a replica, by its stable code. `next` says what the reader can do. */
+export const REPLICA_ERRORS = {
+  RING_RECORD_TOO_LARGE: 'Raise the ring size or split the record; a record must fit in its ring.',
+  RING_CORRUPT: 'This is a bug: keep the replica log and report it.',
+  RING_CLOSED: 'The other thread has ended; its own error says why.',
+  CONFIG_INVALID: 'Start replicas through `understudy run`, which writes their configuration.',
+  MACHINE_FAILED: 'Keep the log and report it; the other replica, if there is one, goes on.',
+  DIVERGED:
+    'This is a bug in the machine: keep the log file that the event names; replaying it shows the bug.',
+  CHANNEL_NONSENSE: 'Check that only replicas of one virtual machine connect to this port.',
+  CHANNEL_REFUSED: 'A replica of another generation or virtual machine called; it halts by itself.',
+  CHANNEL_TIMEOUT: 'Check that the other host is up and reachable.',
+  LISTEN_FAILED: 'Check that the loopback interface is up and that file descriptors are left.',
+} as const
+
+export type ReplicaErrorCode = keyof typeof REPLICA_ERRORS
+
+export class ReplicaError extends UnderstudyError {
+  constructor(code: ReplicaErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, REPLICA_ERRORS[code], options)
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * A single-producer, single-consumer ring of length-prefixed records in shared memory: how the CPU thread and
+ * the I/O thread of a replica talk.
+ *
+ * Intuition: two counters that only ever grow (modulo 2^32) say how many bytes were ever written and read; their
+ * difference is what the ring holds. Each side stores only its own counter, so no lock is needed, and each
+ * sleeps on the other's counter: `Atomics.wait` on the CPU thread, which may block, and `Atomics.waitAsync` on
+ * the I/O thread, which may not.
+ */
+import { ReplicaError } from './errors.ts'
+
+/** Counters stand a cache line apart so that the two threads do not fight over one line. */
+const WRITTEN = 0
+const READ = 16
+const CLOSED = 32
+const CONTROL_WORDS = 48
+const DATA_OFFSET = CONTROL_WORDS * 4
+
+/** Counters are compared modulo 2^32 as signed words, so a ring may hold at most 2^30 bytes. */
+const RING_BYTES_MAX = 2 ** 30
+const RING_BYTES_MIN = 64
+const LENGTH_BYTES = 4
+
+/** Bytes a record of `length` occupies: its length word, then itself, padded so that length words never wrap. */
+function occupied(length: number): number {
+  return (LENGTH_BYTES + length + 3) & ~3
+}
+
+/** Makes the shared memory of a ring that holds `bytes` bytes: a power of two, RING_BYTES_MIN to RING_BYTES_MAX. */
+export function createRing(bytes: number): SharedArrayBuffer {
+  if (bytes < RING_BYTES_MIN || bytes > RING_BYTES_MAX || (bytes & (bytes - 1)) !== 0) {
+    throw new ReplicaError('RING_CORRUPT', `A ring cannot hold ${bytes} bytes.`)
+  }
+  return new SharedArrayBuffer(DATA_OFFSET + bytes)
+}
+
+class RingEnd {
+  protected readonly control: Int32Array
+  protected readonly data: Uint8Array
+  protected readonly words: Int32Array
+  protected readonly capacity: number
+
+  constructor(shared: SharedArrayBuffer) {
+    this.control = new Int32Array(shared, 0, CONTROL_WORDS)
+    this.data = new Uint8Array(shared, DATA_OFFSET)
+    this.words = new Int32Array(shared, DATA_OFFSET)
+    this.capacity = this.data.length
+  }
+
+  /** Bytes held now, length words and padding included. */
+  get usedBytes(): number {
+    return (Atomics.load(this.control, WRITTEN) - Atomics.load(this.control, READ)) >>> 0
+  }
+
+  get closed(): boolean {
+    return Atomics.load(this.control, CLOSED) !== 0
+  }
+
+  /** Wakes both sides for good: nothing more is written; the reader still gets what is there. */
+  close(): void {
+    Atomics.store(this.control, CLOSED, 1)
+    Atomics.notify(this.control, WRITTEN)
+    Atomics.notify(this.control, READ)
+  }
+}
+
+export class RingWriter extends RingEnd {
+  /** Appends one record. Returns false, and writes nothing, when there is no room for it now. */
+  tryWrite(record: Uint8Array): boolean {
+    const size = occupied(record.length)
+    if (size > this.capacity) {
+      throw new ReplicaError('RING_RECORD_TOO_LARGE', `${record.length} bytes in a ring of ${this.capacity}.`)
+    }
+    if (this.closed) throw new ReplicaError('RING_CLOSED', 'The ring was closed.')
+    const written = Atomics.load(this.control, WRITTEN)
+    const used = (written - Atomics.load(this.control, READ)) >>> 0
+    if (size > this.capacity - used) return false
+    const mask = this.capacity - 1
+    const start = written & mask
+    this.words[start >> 2] = record.length
+    const from = (start + LENGTH_BYTES) & mask
+    const first = Math.min(record.length, this.capacity - from)
+    this.data.set(first === record.length ? record : record.subarray(0, first), from)
+    if (first < record.length) this.data.set(record.subarray(first), 0)
+    Atomics.store(this.control, WRITTEN, (written + size) | 0)
+    Atomics.notify(this.control, WRITTEN)
+    return true
+  }
+
+  /** Appends one record, sleeping while the ring is full. For a thread that may block. */
+  write(record: Uint8Array): void {
+    for (;;) {
+      const read = Atomics.load(this.control, READ)
+      if (this.tryWrite(record)) return
+      Atomics.wait(this.control, READ, read)
+    }
+  }
+
+  /** Appends one record once there is room. For a thread that may not block; one call at a time. */
+  async writeWhenRoom(record: Uint8Array): Promise<void> {
+    for (;;) {
+      const read = Atomics.load(this.control, READ)
+      if (this.tryWrite(record)) return
+      const wait = Atomics.waitAsync(this.control, READ, read)
+      if (wait.async) await wait.value
+    }
+  }
+}
+
+export class RingReader extends RingEnd {
+  get empty(): boolean {
+    return this.usedBytes === 0
+  }
+
+  /** Takes the oldest record, as a copy; null when there is none. */
+  tryRead(): Uint8Array | null {
+    const read = Atomics.load(this.control, READ)
+    const used = (Atomics.load(this.control, WRITTEN) - read) >>> 0
+    if (used === 0) return null
+    const mask = this.capacity - 1
+    const start = read & mask
+    const length = this.words[start >> 2]
+    const size = occupied(length)
+    if (length < 0 || size > used) {
+      throw new ReplicaError('RING_CORRUPT', `A record of ${length} bytes among ${used}.`)
+    }
+    const record = new Uint8Array(length)
+    const from = (start + LENGTH_BYTES) & mask
+    const first = Math.min(length, this.capacity - from)
+    record.set(this.data.subarray(from, from + first))
+    if (first < length) record.set(this.data.subarray(0, length - first), first)
+    Atomics.store(this.control, READ, (read + size) | 0)
+    Atomics.notify(this.control, READ)
+    return record
+  }
+
+  /** Sleeps until a record is there, the ring is closed, or `timeoutMs` has passed. For a thread that may block. */
+  wait(timeoutMs = Number.POSITIVE_INFINITY): boolean {
+    const written = Atomics.load(this.control, WRITTEN)
+    if (!this.empty) return true
+    if (this.closed) return false
+    Atomics.wait(this.control, WRITTEN, written, timeoutMs)
+    return !this.empty
+  }
+
+  /** Resolves when a record is there (true) or the ring was closed and is empty (false). */
+  async ready(): Promise<boolean> {
+    for (;;) {
+      const written = Atomics.load(this.control, WRITTEN)
+      if (!this.empty) return true
+      if (this.closed) return false
+      const wait = Atomics.waitAsync(this.control, WRITTEN, written)
+      if (wait.async) await wait.value
+    }
+  }
+}
