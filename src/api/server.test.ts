@@ -1,0 +1,81 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { z } from 'zod'
+import { callApi, openStream } from './client.ts'
+import { ApiServer, checked } from './server.ts'
+
+let directory: string
+let socket: string
+let server: ApiServer
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'api-'))
+  socket = join(directory, 's')
+  server = await ApiServer.listen(
+    socket,
+    [
+      { method: 'GET', path: '/v1/things/:name', handle: ({ params }) => ({ name: params.name }) },
+      {
+        method: 'POST',
+        path: '/v1/double',
+        handle: ({ body }) => ({ value: checked(z.object({ value: z.number() }), body).value * 2 }),
+      },
+      {
+        method: 'GET',
+        path: '/v1/crash',
+        handle: () => {
+          throw new TypeError('a bug')
+        },
+      },
+      { method: 'GET', path: '/v1/never', handle: () => new Promise(() => {}) },
+    ],
+    [{ path: '/v1/echo', handle: (_request, stream) => void stream.pipe(stream) }],
+  )
+})
+
+afterEach(async () => {
+  await server.close()
+  rmSync(directory, { recursive: true })
+})
+
+const anything = z.record(z.string(), z.unknown())
+const call = (method: 'GET' | 'POST', path: string, body?: unknown) =>
+  callApi({ socket, method, path, body, timeoutMs: 500 }, anything)
+
+test('routes by method and path, hands over names and checked bodies', async () => {
+  expect(await call('GET', '/v1/things/a%20b')).toEqual({ name: 'a b' })
+  expect(await call('POST', '/v1/double', { value: 4 })).toEqual({ value: 8 })
+})
+
+test.each([
+  ['GET', '/v1/nothing', undefined, 'API_NOT_FOUND'],
+  ['POST', '/v1/things/x', undefined, 'API_NOT_FOUND'],
+  ['POST', '/v1/double', { value: 'x' }, 'API_BAD_REQUEST'],
+  ['POST', '/v1/double', { value: 'x'.repeat(300_000) }, 'API_TOO_LARGE'],
+  ['GET', '/v1/crash', undefined, 'API_INTERNAL'],
+  ['GET', '/v1/never', undefined, 'API_TIMEOUT'],
+] as const)('%s %s fails with its code', async (method, path, body, code) => {
+  await expect(call(method, path, body)).rejects.toMatchObject({ code })
+  expect(await call('GET', '/v1/things/alive')).toEqual({ name: 'alive' })
+})
+
+test('a server that is not there and a path too long have codes of their own', async () => {
+  const nobody = { socket: join(directory, 'nobody'), method: 'GET', path: '/' } as const
+  await expect(callApi(nobody, anything)).rejects.toMatchObject({ code: 'API_UNREACHABLE' })
+  const long = join(directory, 'x'.repeat(100))
+  await expect(ApiServer.listen(long, [])).rejects.toMatchObject({ code: 'API_SOCKET_PATH' })
+})
+
+test('an upgraded connection carries bytes both ways; an unknown one is refused', async () => {
+  const stream = await openStream(socket, '/v1/echo')
+  stream.write('hello')
+  const [chunk] = (await stream
+    .iterator({ destroyOnReturn: false })
+    .next()
+    .then((r) => [r.value])) as [Buffer]
+  expect(chunk.toString()).toBe('hello')
+  stream.destroy()
+  await expect(openStream(socket, '/v1/other')).rejects.toMatchObject({ code: 'API_NOT_FOUND' })
+})

@@ -1,0 +1,186 @@
+/**
+ * A control API: JSON over HTTP on a Unix socket. Host agents and replicas both serve one. Who may talk to it
+ * is decided by the permissions of the directory the socket lies in. Requests are checked against a schema
+ * before anything sees them; errors go back with their stable code and advice.
+ */
+import { rmSync } from 'node:fs'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { z } from 'zod'
+import { UnderstudyError } from '../errors.ts'
+import { ApiError } from './errors.ts'
+import { socketPath } from './socket-path.ts'
+
+/** A request is a handful of names and numbers; a configuration with its publish list fits many times. */
+const BODY_BYTES_MAX = 256 * 1024
+
+export interface RouteRequest {
+  /** Values of the `:name` parts of the path. */
+  readonly params: { readonly [name: string]: string }
+  readonly query: URLSearchParams
+  readonly body: unknown
+}
+
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  /** Segments starting with `:` match anything and are handed over by name. */
+  readonly path: string
+  /** Resolves to what is sent back as JSON. */
+  handle(request: RouteRequest): unknown
+}
+
+/** Takes over the byte stream of a connection that asked for an upgrade (a console). */
+export interface UpgradeRoute {
+  readonly path: string
+  handle(request: RouteRequest, stream: Duplex): void | Promise<void>
+}
+
+/** Ties a schema to a handler, so that the handler sees checked data only. */
+export function checked<T>(schema: z.ZodType<T>, body: unknown): T {
+  const result = schema.safeParse(body)
+  if (!result.success) throw new ApiError('API_BAD_REQUEST', z.prettifyError(result.error))
+  return result.data
+}
+
+export class ApiServer {
+  readonly #server: Server
+  readonly #path: string
+
+  private constructor(server: Server, path: string) {
+    this.#server = server
+    this.#path = path
+  }
+
+  /** Listens on a Unix socket, replacing a stale one that a dead process left. */
+  static async listen(
+    path: string,
+    routes: readonly Route[],
+    upgrades: readonly UpgradeRoute[] = [],
+  ): Promise<ApiServer> {
+    rmSync(socketPath(path), { force: true })
+    const server = createServer((request, response) => void answer(routes, request, response))
+    server.on(
+      'upgrade',
+      (request: IncomingMessage, stream: Duplex) => void upgrade(upgrades, request, stream),
+    )
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(path, resolve)
+    })
+    return new ApiServer(server, path)
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections()
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    rmSync(this.#path, { force: true })
+  }
+}
+
+async function answer(
+  routes: readonly Route[],
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  try {
+    const { method, pathname, query } = target(request)
+    const matched = find(routes, pathname, (route) => route.method === method)
+    if (!matched) throw new ApiError('API_NOT_FOUND', `${method} ${pathname} is not served here.`)
+    const body = await readBody(request)
+    const result = await matched.route.handle({ params: matched.params, query, body })
+    send(response, 200, result ?? {})
+  } catch (error) {
+    send(response, statusOf(error), { error: describeError(error) })
+  }
+}
+
+async function upgrade(
+  routes: readonly UpgradeRoute[],
+  request: IncomingMessage,
+  stream: Duplex,
+): Promise<void> {
+  // A console whose terminal went away ends in an error here, which concerns nobody else.
+  stream.on('error', () => stream.destroy())
+  const { pathname, query } = target(request)
+  const matched = find(routes, pathname, () => true)
+  if (!matched) {
+    stream.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n')
+    return
+  }
+  stream.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: understudy\r\n\r\n')
+  try {
+    await matched.route.handle({ params: matched.params, query, body: undefined }, stream)
+  } catch {
+    stream.destroy()
+  }
+}
+
+function target(request: IncomingMessage): { method: string; pathname: string; query: URLSearchParams } {
+  const url = new URL(request.url ?? '/', 'http://localhost')
+  return { method: request.method ?? 'GET', pathname: url.pathname, query: url.searchParams }
+}
+
+function find<R extends { readonly path: string }>(
+  routes: readonly R[],
+  pathname: string,
+  accept: (route: R) => boolean,
+): { route: R; params: { [name: string]: string } } | null {
+  const actual = pathname.split('/')
+  for (const route of routes) {
+    const wanted = route.path.split('/')
+    if (wanted.length !== actual.length || !accept(route)) continue
+    const params: { [name: string]: string } = {}
+    const fits = wanted.every((part, i) => {
+      if (!part.startsWith(':')) return part === actual[i]
+      params[part.slice(1)] = decodeURIComponent(actual[i])
+      return true
+    })
+    if (fits) return { route, params }
+  }
+  return null
+}
+
+async function readBody(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > BODY_BYTES_MAX) {
+      throw new ApiError('API_TOO_LARGE', `A request may have ${BODY_BYTES_MAX} bytes.`)
+    }
+    chunks.push(chunk)
+  }
+  if (bytes === 0) return undefined
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'))
+  } catch (error) {
+    throw new ApiError('API_BAD_REQUEST', 'The request is not JSON.', { cause: error })
+  }
+}
+
+export interface ErrorDescription {
+  readonly code: string
+  readonly message: string
+  readonly next: string
+}
+
+/** An error as it is sent to the other side, and as the command line prints it. */
+export function describeError(error: unknown): ErrorDescription {
+  if (error instanceof UnderstudyError) {
+    return { code: error.code, message: error.message, next: error.next }
+  }
+  const message = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  const internal = new ApiError('API_INTERNAL', message)
+  return { code: internal.code, message, next: internal.next }
+}
+
+function statusOf(error: unknown): number {
+  if (!(error instanceof UnderstudyError)) return 500
+  if (error.code === 'API_NOT_FOUND') return 404
+  return error.code === 'API_TOO_LARGE' ? 413 : 400
+}
+
+function send(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' })
+  response.end(JSON.stringify(body))
+}
