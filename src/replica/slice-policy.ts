@@ -36,6 +36,9 @@ const SPEED_WEIGHT = 0.2
 /** Slices shorter than this measure the host's clock and scheduler more than the machine. */
 const SPEED_MEASURABLE_MS = 0.05
 
+/** Timers armed beyond this are looked at again then; an idle guest's wake-up an hour is nothing. */
+const IDLE_MS_MAX = 3_600_000
+
 /** The rate is an unsigned 0.32 fixed-point fraction: just below one tick an instruction at most. */
 const CLOCK_RATE_ONE = 2 ** 32
 const CLOCK_RATE_MAX = CLOCK_RATE_ONE - 1
@@ -52,7 +55,7 @@ export interface SlicePlan {
 }
 
 export class SlicePolicy {
-  #baseMs: number
+  readonly #baseMs: number
   readonly #baseTicks: bigint
   #instructionsPerMs = INITIAL_INSTRUCTIONS_PER_MS
 
@@ -69,11 +72,6 @@ export class SlicePolicy {
   /** Guest time as the host's clock has it, in ticks. */
   hostTicks(hostMs: number): bigint {
     return this.#baseTicks + BigInt(Math.max(0, Math.floor((hostMs - this.#baseMs) * TICKS_PER_MS)))
-  }
-
-  /** Guest time stood still for `ms` on purpose (the guest was throttled or stalled): it is not made up. */
-  holdBack(ms: number): void {
-    this.#baseMs += ms
   }
 
   plan(hostMs: number, guestClock: bigint): SlicePlan {
@@ -112,6 +110,3 @@ export class SlicePolicy {
     return ticks <= 0n ? 0 : Math.min(IDLE_MS_MAX, Number(ticks) / TICKS_PER_MS)
   }
 }
-
-/** Timers armed beyond this are looked at again then; an idle guest's wake-up an hour is nothing. */
-const IDLE_MS_MAX = 3_600_000

@@ -1,0 +1,204 @@
+/**
+ * The CPU thread of a replica: owns the machine and does no I/O. It takes commands from one ring, puts reports
+ * into another, and sleeps in between; a guest that idles costs nothing.
+ */
+import { parentPort, workerData } from 'node:worker_threads'
+import { UnderstudyError } from '../errors.ts'
+import type { MachineConfig } from '../machine/config.ts'
+import type { MachineInput } from '../machine/io.ts'
+import type { Machine } from '../machine/machine.ts'
+import { FrameDecoder, FrameEncoder, inputBytesMax, SLICE_INPUT_BYTES_MAX } from '../replay/frame.ts'
+import { ClockFollower } from './clock-follower.ts'
+import { ReplicaError } from './errors.ts'
+import { LiveCpu } from './live-cpu.ts'
+import { PendingRequests } from './pending-requests.ts'
+import { DivergenceError, ReplayCpu } from './replay-cpu.ts'
+import { RingReader, RingWriter } from './ring.ts'
+import { SlicePolicy } from './slice-policy.ts'
+import {
+  CpuCounters,
+  type CpuReport,
+  type CpuThreadData,
+  decodeCommand,
+  encodeReport,
+  monotonicMs,
+} from './thread-messages.ts'
+
+/** A throttled machine sleeps in naps no longer than this, so that it still answers. */
+const THROTTLE_NAP_MS_MAX = 50
+
+class CpuThread {
+  readonly #machine: Machine
+  readonly #commands: RingReader
+  readonly #reports: RingWriter
+  readonly #counters: CpuCounters
+  readonly #pending = new PendingRequests()
+  readonly #clock = new ClockFollower()
+  readonly #nap = new Int32Array(new SharedArrayBuffer(4))
+  #inputs: MachineInput[] = []
+  #inputBytes = 0
+  #live: LiveCpu | null = null
+  #replay: ReplayCpu | null = null
+  #policy: SlicePolicy | null = null
+  #running = false
+  #share = 1
+
+  constructor(machine: Machine, data: CpuThreadData) {
+    this.#machine = machine
+    this.#commands = new RingReader(data.commands)
+    this.#reports = new RingWriter(data.reports)
+    this.#counters = new CpuCounters(data.counters)
+    if (data.live) this.#goLive(new FrameEncoder(), 0n)
+    else this.#replay = new ReplayCpu(machine, new FrameDecoder())
+  }
+
+  /** Returns when the command ring is closed, or after an error was reported. */
+  run(): void {
+    this.#report({ kind: 'ready' })
+    while (!this.#commands.closed) {
+      this.#takeCommands()
+      if (this.#live === null || !this.#running) {
+        this.#commands.wait()
+        continue
+      }
+      if (this.#inputs.length === 0) {
+        const sleepMs = this.#live.sleepMs()
+        if (sleepMs > 0) {
+          this.#commands.wait(sleepMs)
+          // Whatever ended the sleep is looked at first; a timer that is not due yet is slept on again.
+          if (!this.#commands.empty || this.#live.sleepMs() > 0) continue
+        }
+      }
+      this.#runSlice(this.#live)
+    }
+  }
+
+  #runSlice(live: LiveCpu): void {
+    if (live.halted) {
+      this.#dropInputs()
+      return
+    }
+    const inputs = this.#inputs
+    this.#dropInputs()
+    const slice = live.slice(inputs, () => !this.#commands.empty)
+    for (const input of inputs) this.#pending.input(input)
+    for (const output of slice.outputs) this.#pending.output(output)
+    this.#count()
+    this.#report({
+      kind: 'recorded',
+      sequence: slice.sequence,
+      bytes: slice.bytes,
+      outputs: slice.outputs,
+    })
+    if (this.#share < 1) {
+      const napMs = Math.min(THROTTLE_NAP_MS_MAX, (slice.elapsedMs * (1 - this.#share)) / this.#share)
+      Atomics.wait(this.#nap, 0, 0, napMs)
+    }
+  }
+
+  #dropInputs(): void {
+    this.#inputs = []
+    this.#inputBytes = 0
+  }
+
+  /** Takes what waits in the ring; stops early when a slice could not hold more. */
+  #takeCommands(): void {
+    while (this.#inputBytes < SLICE_INPUT_BYTES_MAX) {
+      const record = this.#commands.tryRead()
+      if (record === null) return
+      const command = decodeCommand(record)
+      switch (command.kind) {
+        case 'input':
+          this.#inputs.push(command.input)
+          this.#inputBytes += inputBytesMax(command.input)
+          break
+        case 'frame':
+          this.#replayFrame(command.bytes, command.arrivedMs)
+          break
+        case 'go-live':
+          this.#takeOver()
+          break
+        case 'run':
+          this.#running = command.run
+          if (!command.run) return
+          break
+        case 'throttle':
+          this.#share = command.share
+          break
+      }
+    }
+  }
+
+  #replayFrame(bytes: Uint8Array, arrivedMs: number): void {
+    if (this.#replay === null)
+      throw new ReplicaError('MACHINE_FAILED', 'A live machine was sent a log frame.')
+    const slice = this.#replay.replay(bytes)
+    this.#clock.frameArrived(slice.clock, arrivedMs)
+    for (const input of slice.inputs) this.#pending.input(input)
+    for (const output of slice.outputs) this.#pending.output(output)
+    this.#count()
+    this.#report({
+      kind: 'replayed',
+      sequence: slice.sequence,
+      byteLength: bytes.length,
+      outputs: slice.outputs,
+    })
+  }
+
+  #takeOver(): void {
+    if (this.#replay === null) throw new ReplicaError('MACHINE_FAILED', 'A live machine was told to go live.')
+    const ticks = this.#clock.guestTicks(monotonicMs(), this.#machine.guestClock())
+    this.#goLive(new FrameEncoder(this.#replay.cursor), ticks)
+    this.#replay = null
+    this.#report({ kind: 'live', pending: this.#pending.list() })
+  }
+
+  #goLive(encoder: FrameEncoder, ticks: bigint): void {
+    this.#policy = new SlicePolicy(monotonicMs(), ticks)
+    this.#live = new LiveCpu(this.#machine, this.#policy, encoder, monotonicMs)
+  }
+
+  #count(): void {
+    this.#counters.set(
+      this.#machine.retired,
+      this.#machine.guestClock(),
+      this.#policy?.instructionsPerMs ?? 0,
+    )
+  }
+
+  #report(report: CpuReport): void {
+    this.#reports.write(encodeReport(report))
+  }
+}
+
+/** The shape of the module that makes machines; tests name another module than the product's. */
+interface MachineModule {
+  createMachine(config: MachineConfig): Machine | Promise<Machine>
+}
+
+async function main(data: CpuThreadData): Promise<void> {
+  const reports = new RingWriter(data.reports)
+  try {
+    const module = (await import(data.machineModule)) as MachineModule
+    const thread = new CpuThread(await module.createMachine(data.machine), data)
+    thread.run()
+  } catch (error) {
+    if (error instanceof ReplicaError && error.code === 'RING_CLOSED') return
+    if (error instanceof DivergenceError) {
+      reports.write(encodeReport({ kind: 'diverged', sequence: error.sequence, message: error.message }))
+    } else {
+      reports.write(encodeReport({ kind: 'failed', ...describe(error) }))
+    }
+  } finally {
+    reports.close()
+  }
+}
+
+function describe(error: unknown): { code: string; message: string; next: string } {
+  if (error instanceof UnderstudyError) return { code: error.code, message: error.message, next: error.next }
+  const detail = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  const failed = new ReplicaError('MACHINE_FAILED', detail)
+  return { code: failed.code, message: failed.message, next: failed.next }
+}
+
+if (parentPort !== null) await main(workerData as CpuThreadData)

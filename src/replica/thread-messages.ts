@@ -1,0 +1,117 @@
+/**
+ * What the I/O thread and the CPU thread of a replica say to each other through their rings. Both ends are
+ * this very process, so records are in V8's own serialisation and are not checked again.
+ */
+import { deserialize, serialize } from 'node:v8'
+import type { MachineConfig } from '../machine/config.ts'
+import type { MachineInput, MachineOutput } from '../machine/io.ts'
+import type { Request } from './pending-requests.ts'
+
+/** To the CPU thread. */
+export type CpuCommand =
+  /** Goes into the next slice. Only while live. */
+  | { readonly kind: 'input'; readonly input: MachineInput }
+  /** Replay this encoded frame. Only while not live. `arrivedMs` by `monotonicMs`. */
+  | { readonly kind: 'frame'; readonly bytes: Uint8Array; readonly arrivedMs: number }
+  /** From here on this machine is live and makes the log. Answered by `live`. */
+  | { readonly kind: 'go-live' }
+  /** Begin new slices, or end this one and wait. Only while live. */
+  | { readonly kind: 'run'; readonly run: boolean }
+  /** The share of a core a live machine may use, above 0 up to 1. */
+  | { readonly kind: 'throttle'; readonly share: number }
+
+/** From the CPU thread. */
+export type CpuReport =
+  /** The machine is built; nothing has run. */
+  | { readonly kind: 'ready' }
+  /** A live slice has ended. */
+  | {
+      readonly kind: 'recorded'
+      readonly sequence: number
+      readonly bytes: Uint8Array
+      readonly outputs: readonly MachineOutput[]
+    }
+  /** A frame was replayed and its digest agreed. */
+  | {
+      readonly kind: 'replayed'
+      readonly sequence: number
+      readonly byteLength: number
+      readonly outputs: readonly MachineOutput[]
+    }
+  /** Replay of a frame came to another state than the log says. */
+  | { readonly kind: 'diverged'; readonly sequence: number; readonly message: string }
+  /** Answers `go-live`; `pending` was asked of the outside and not answered in the log. */
+  | { readonly kind: 'live'; readonly pending: readonly Request[] }
+  /** The CPU thread gave up; nothing follows. */
+  | { readonly kind: 'failed'; readonly code: string; readonly message: string; readonly next: string }
+
+export function encodeCommand(command: CpuCommand): Uint8Array {
+  return serialize(command)
+}
+
+export function decodeCommand(record: Uint8Array): CpuCommand {
+  return deserialize(record) as CpuCommand
+}
+
+export function encodeReport(report: CpuReport): Uint8Array {
+  return serialize(report)
+}
+
+export function decodeReport(record: Uint8Array): CpuReport {
+  return deserialize(record) as CpuReport
+}
+
+/** What the CPU thread is started with. */
+export interface CpuThreadData {
+  /** URL of the module that exports `createMachine`. */
+  readonly machineModule: string
+  readonly machine: MachineConfig
+  /** Live from power-on, or replaying from power-on. */
+  readonly live: boolean
+  /** Ring of `CpuCommand`. */
+  readonly commands: SharedArrayBuffer
+  /** Ring of `CpuReport`. */
+  readonly reports: SharedArrayBuffer
+  /** Counters of `CpuCounters`. */
+  readonly counters: SharedArrayBuffer
+}
+
+/** Bytes of the rings. A command holds at most one frame (16 MiB) and a report a frame and its outputs. */
+export const COMMAND_RING_BYTES = 32 * 1024 * 1024
+export const REPORT_RING_BYTES = 32 * 1024 * 1024
+
+/** What a status report tells about the CPU thread, kept in shared memory so that asking costs it nothing. */
+export class CpuCounters {
+  readonly #words: BigInt64Array
+
+  static create(): SharedArrayBuffer {
+    return new SharedArrayBuffer(4 * 8)
+  }
+
+  constructor(shared: SharedArrayBuffer) {
+    this.#words = new BigInt64Array(shared)
+  }
+
+  set(retired: bigint, guestClock: bigint, instructionsPerMs: number): void {
+    Atomics.store(this.#words, 0, retired)
+    Atomics.store(this.#words, 1, guestClock)
+    Atomics.store(this.#words, 2, BigInt(Math.round(instructionsPerMs)))
+  }
+
+  get retired(): bigint {
+    return Atomics.load(this.#words, 0)
+  }
+
+  get guestClock(): bigint {
+    return Atomics.load(this.#words, 1)
+  }
+
+  get instructionsPerMs(): number {
+    return Number(Atomics.load(this.#words, 2))
+  }
+}
+
+/** The host's monotonic clock in ms, the same in all threads of a process (`performance.now` is not). */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6
+}
