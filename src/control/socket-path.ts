@@ -1,4 +1,4 @@
-import { ApiError } from './errors.ts'
+import { ControlError } from './errors.ts'
 
 /** `sun_path` of unix(7) holds 108 bytes, the closing NUL included. */
 const SOCKET_PATH_BYTES_MAX = 107
@@ -7,8 +7,8 @@ const SOCKET_PATH_BYTES_MAX = 107
 export function socketPath(path: string): string {
   const bytes = Buffer.byteLength(path)
   if (bytes > SOCKET_PATH_BYTES_MAX) {
-    throw new ApiError(
-      'API_SOCKET_PATH',
+    throw new ControlError(
+      'CONTROL_SOCKET_PATH',
       `${path} has ${bytes} bytes; a socket takes ${SOCKET_PATH_BYTES_MAX}.`,
     )
   }

@@ -1,8 +1,8 @@
-/** The calling side of a control API: one JSON request over a Unix socket, or an upgraded byte stream. */
+/** The calling side of a control socket: one JSON request over a Unix socket, or an upgraded byte stream. */
 import { request } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { z } from 'zod'
-import { ApiError, RemoteError } from './errors.ts'
+import { ControlError, RemoteError } from './errors.ts'
 
 /** An answer lists the virtual machines of one host. */
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024
@@ -14,7 +14,7 @@ const errorSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), next: z.string() }),
 })
 
-export interface ApiCall {
+export interface ControlCall {
   /** The Unix socket of the server. */
   readonly socket: string
   readonly method: 'GET' | 'POST' | 'DELETE'
@@ -23,40 +23,43 @@ export interface ApiCall {
   readonly timeoutMs?: number
 }
 
-/** Makes one call and checks the answer. Throws `RemoteError` with what the server reported, or `ApiError`. */
-export async function callApi<T>(call: ApiCall, answer: z.ZodType<T>): Promise<T> {
+/** Makes one call and checks the answer. Throws `RemoteError` with what the server reported, or `ControlError`. */
+export async function callControl<T>(call: ControlCall, answer: z.ZodType<T>): Promise<T> {
   const { status, text } = await exchange(call)
   let json: unknown
   try {
     json = JSON.parse(text)
   } catch (error) {
-    throw new ApiError('API_NONSENSE', `${call.path} answered something that is not JSON.`, { cause: error })
+    throw new ControlError('CONTROL_NONSENSE', `${call.path} answered something that is not JSON.`, {
+      cause: error,
+    })
   }
   if (status !== 200) {
     const reported = errorSchema.safeParse(json)
-    if (!reported.success) throw new ApiError('API_NONSENSE', `${call.path} answered with status ${status}.`)
+    if (!reported.success)
+      throw new ControlError('CONTROL_NONSENSE', `${call.path} answered with status ${status}.`)
     const { code, message, next } = reported.data.error
     throw new RemoteError(code, message, next)
   }
   const result = answer.safeParse(json)
-  if (!result.success) throw new ApiError('API_NONSENSE', z.prettifyError(result.error))
+  if (!result.success) throw new ControlError('CONTROL_NONSENSE', z.prettifyError(result.error))
   return result.data
 }
 
-function exchange(call: ApiCall): Promise<{ status: number; text: string }> {
+function exchange(call: ControlCall): Promise<{ status: number; text: string }> {
   const timeoutMs = call.timeoutMs ?? TIMEOUT_MS
   return new Promise((resolve, reject) => {
     const body = call.body === undefined ? undefined : JSON.stringify(call.body)
     const outgoing = request({ socketPath: call.socket, path: call.path, method: call.method, agent: false })
     const timer = setTimeout(() => {
-      outgoing.destroy(new ApiError('API_TIMEOUT', `${call.path} took longer than ${timeoutMs} ms.`))
+      outgoing.destroy(new ControlError('CONTROL_TIMEOUT', `${call.path} took longer than ${timeoutMs} ms.`))
     }, timeoutMs)
     const fail = (error: Error) => {
       clearTimeout(timer)
       reject(
-        error instanceof ApiError
+        error instanceof ControlError
           ? error
-          : new ApiError('API_UNREACHABLE', `Nobody answers at ${call.socket} (${error.message}).`, {
+          : new ControlError('CONTROL_UNREACHABLE', `Nobody answers at ${call.socket} (${error.message}).`, {
               cause: error,
             }),
       )
@@ -69,7 +72,7 @@ function exchange(call: ApiCall): Promise<{ status: number; text: string }> {
         bytes += chunk.length
         chunks.push(chunk)
         if (bytes > ANSWER_BYTES_MAX) {
-          outgoing.destroy(new ApiError('API_NONSENSE', `${call.path} answered too much.`))
+          outgoing.destroy(new ControlError('CONTROL_NONSENSE', `${call.path} answered too much.`))
         }
       })
       response.on('error', fail)
@@ -94,12 +97,16 @@ export function openStream(socket: string, path: string): Promise<Duplex> {
     })
     const unreachable = (error: Error) =>
       reject(
-        new ApiError('API_UNREACHABLE', `Nobody answers at ${socket} (${error.message}).`, { cause: error }),
+        new ControlError('CONTROL_UNREACHABLE', `Nobody answers at ${socket} (${error.message}).`, {
+          cause: error,
+        }),
       )
     outgoing.on('error', unreachable)
     outgoing.on('response', (response) => {
       response.destroy()
-      reject(new ApiError('API_NOT_FOUND', `${path} is no stream here (status ${response.statusCode}).`))
+      reject(
+        new ControlError('CONTROL_NOT_FOUND', `${path} is no stream here (status ${response.statusCode}).`),
+      )
     })
     outgoing.on('upgrade', (_response, stream, head) => {
       if (head.length > 0) stream.unshift(head)

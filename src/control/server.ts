@@ -1,5 +1,5 @@
 /**
- * A control API: JSON over HTTP on a Unix socket. Host agents and replicas both serve one. Who may talk to it
+ * A control socket: JSON over HTTP on a Unix socket. Host agents and replicas both serve one. Who may talk to it
  * is decided by the permissions of the directory the socket lies in. Requests are checked against a schema
  * before anything sees them; errors go back with their stable code and advice.
  */
@@ -8,7 +8,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Duplex } from 'node:stream'
 import { z } from 'zod'
 import { UnderstudyError } from '../errors.ts'
-import { ApiError } from './errors.ts'
+import { ControlError } from './errors.ts'
 import { socketPath } from './socket-path.ts'
 
 /** A request is a handful of names and numbers; a configuration with its publish list fits many times. */
@@ -38,11 +38,11 @@ export interface UpgradeRoute {
 /** Ties a schema to a handler, so that the handler sees checked data only. */
 export function checked<T>(schema: z.ZodType<T>, body: unknown): T {
   const result = schema.safeParse(body)
-  if (!result.success) throw new ApiError('API_BAD_REQUEST', z.prettifyError(result.error))
+  if (!result.success) throw new ControlError('CONTROL_BAD_REQUEST', z.prettifyError(result.error))
   return result.data
 }
 
-export class ApiServer {
+export class ControlServer {
   readonly #server: Server
   readonly #path: string
 
@@ -56,7 +56,7 @@ export class ApiServer {
     path: string,
     routes: readonly Route[],
     upgrades: readonly UpgradeRoute[] = [],
-  ): Promise<ApiServer> {
+  ): Promise<ControlServer> {
     rmSync(socketPath(path), { force: true })
     const server = createServer((request, response) => void answer(routes, request, response))
     server.on(
@@ -67,7 +67,7 @@ export class ApiServer {
       server.once('error', reject)
       server.listen(path, resolve)
     })
-    return new ApiServer(server, path)
+    return new ControlServer(server, path)
   }
 
   async close(): Promise<void> {
@@ -85,7 +85,7 @@ async function answer(
   try {
     const { method, pathname, query } = target(request)
     const matched = find(routes, pathname, (route) => route.method === method)
-    if (!matched) throw new ApiError('API_NOT_FOUND', `${method} ${pathname} is not served here.`)
+    if (!matched) throw new ControlError('CONTROL_NOT_FOUND', `${method} ${pathname} is not served here.`)
     const body = await readBody(request)
     const result = await matched.route.handle({ params: matched.params, query, body })
     send(response, 200, result ?? {})
@@ -146,7 +146,7 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length
     if (bytes > BODY_BYTES_MAX) {
-      throw new ApiError('API_TOO_LARGE', `A request may have ${BODY_BYTES_MAX} bytes.`)
+      throw new ControlError('CONTROL_TOO_LARGE', `A request may have ${BODY_BYTES_MAX} bytes.`)
     }
     chunks.push(chunk)
   }
@@ -154,7 +154,7 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   try {
     return JSON.parse(Buffer.concat(chunks).toString('utf8'))
   } catch (error) {
-    throw new ApiError('API_BAD_REQUEST', 'The request is not JSON.', { cause: error })
+    throw new ControlError('CONTROL_BAD_REQUEST', 'The request is not JSON.', { cause: error })
   }
 }
 
@@ -170,14 +170,14 @@ export function describeError(error: unknown): ErrorDescription {
     return { code: error.code, message: error.message, next: error.next }
   }
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  const internal = new ApiError('API_INTERNAL', message)
+  const internal = new ControlError('CONTROL_INTERNAL', message)
   return { code: internal.code, message, next: internal.next }
 }
 
 function statusOf(error: unknown): number {
   if (!(error instanceof UnderstudyError)) return 500
-  if (error.code === 'API_NOT_FOUND') return 404
-  return error.code === 'API_TOO_LARGE' ? 413 : 400
+  if (error.code === 'CONTROL_NOT_FOUND') return 404
+  return error.code === 'CONTROL_TOO_LARGE' ? 413 : 400
 }
 
 function send(response: ServerResponse, status: number, body: unknown): void {

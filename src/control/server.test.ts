@@ -3,17 +3,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { z } from 'zod'
-import { callApi, openStream } from './client.ts'
-import { ApiServer, checked } from './server.ts'
+import { callControl, openStream } from './client.ts'
+import { ControlServer, checked } from './server.ts'
 
 let directory: string
 let socket: string
-let server: ApiServer
+let server: ControlServer
 
 beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'api-'))
+  directory = mkdtempSync(join(tmpdir(), 'control-'))
   socket = join(directory, 's')
-  server = await ApiServer.listen(
+  server = await ControlServer.listen(
     socket,
     [
       { method: 'GET', path: '/v1/things/:name', handle: ({ params }) => ({ name: params.name }) },
@@ -42,7 +42,7 @@ afterEach(async () => {
 
 const anything = z.record(z.string(), z.unknown())
 const call = (method: 'GET' | 'POST', path: string, body?: unknown) =>
-  callApi({ socket, method, path, body, timeoutMs: 500 }, anything)
+  callControl({ socket, method, path, body, timeoutMs: 500 }, anything)
 
 test('routes by method and path, hands over names and checked bodies', async () => {
   expect(await call('GET', '/v1/things/a%20b')).toEqual({ name: 'a b' })
@@ -50,12 +50,12 @@ test('routes by method and path, hands over names and checked bodies', async () 
 })
 
 test.each([
-  ['GET', '/v1/nothing', undefined, 'API_NOT_FOUND'],
-  ['POST', '/v1/things/x', undefined, 'API_NOT_FOUND'],
-  ['POST', '/v1/double', { value: 'x' }, 'API_BAD_REQUEST'],
-  ['POST', '/v1/double', { value: 'x'.repeat(300_000) }, 'API_TOO_LARGE'],
-  ['GET', '/v1/crash', undefined, 'API_INTERNAL'],
-  ['GET', '/v1/never', undefined, 'API_TIMEOUT'],
+  ['GET', '/v1/nothing', undefined, 'CONTROL_NOT_FOUND'],
+  ['POST', '/v1/things/x', undefined, 'CONTROL_NOT_FOUND'],
+  ['POST', '/v1/double', { value: 'x' }, 'CONTROL_BAD_REQUEST'],
+  ['POST', '/v1/double', { value: 'x'.repeat(300_000) }, 'CONTROL_TOO_LARGE'],
+  ['GET', '/v1/crash', undefined, 'CONTROL_INTERNAL'],
+  ['GET', '/v1/never', undefined, 'CONTROL_TIMEOUT'],
 ] as const)('%s %s fails with its code', async (method, path, body, code) => {
   await expect(call(method, path, body)).rejects.toMatchObject({ code })
   expect(await call('GET', '/v1/things/alive')).toEqual({ name: 'alive' })
@@ -63,9 +63,9 @@ test.each([
 
 test('a server that is not there and a path too long have codes of their own', async () => {
   const nobody = { socket: join(directory, 'nobody'), method: 'GET', path: '/' } as const
-  await expect(callApi(nobody, anything)).rejects.toMatchObject({ code: 'API_UNREACHABLE' })
+  await expect(callControl(nobody, anything)).rejects.toMatchObject({ code: 'CONTROL_UNREACHABLE' })
   const long = join(directory, 'x'.repeat(100))
-  await expect(ApiServer.listen(long, [])).rejects.toMatchObject({ code: 'API_SOCKET_PATH' })
+  await expect(ControlServer.listen(long, [])).rejects.toMatchObject({ code: 'CONTROL_SOCKET_PATH' })
 })
 
 test('an upgraded connection carries bytes both ways; an unknown one is refused', async () => {
@@ -77,5 +77,5 @@ test('an upgraded connection carries bytes both ways; an unknown one is refused'
     .then((r) => [r.value])) as [Buffer]
   expect(chunk.toString()).toBe('hello')
   stream.destroy()
-  await expect(openStream(socket, '/v1/other')).rejects.toMatchObject({ code: 'API_NOT_FOUND' })
+  await expect(openStream(socket, '/v1/other')).rejects.toMatchObject({ code: 'CONTROL_NOT_FOUND' })
 })
