@@ -1,0 +1,178 @@
+/**
+ * Compares a subject (one engine) with an oracle (QEMU) over batches of random programs, and shrinks what differs.
+ *
+ * Starting an emulator costs more than a program, so shrinking is done in rounds too: each round builds one batch
+ * of all candidates that drop one item, and keeps the smallest candidate that still differs.
+ */
+import { listing } from '../../src/machine/cpu/isa-test/instructions.ts'
+import { type Batch, type BatchResult, buildBatch, type ProgramResult, programListing, readResults } from './batch.ts'
+import { type Engine, runEngine } from './engine.ts'
+import type { Environment } from './exit.ts'
+import { runQemu } from './qemu.ts'
+import type { Item, Program } from './random-program.ts'
+
+export interface Runner {
+  readonly name: string
+  readonly environment: Environment
+  run(batch: Batch): Promise<{ readonly results: Uint8Array; readonly retired: bigint | null }>
+}
+
+export const QEMU: Runner = {
+  name: 'qemu',
+  environment: 'qemu',
+  async run(batch) {
+    return { results: await runQemu(batch.elf), retired: null }
+  },
+}
+
+export function engineRunner(engine: Engine): Runner {
+  return {
+    name: engine,
+    environment: 'tohost',
+    async run(batch) {
+      return runEngine(engine, batch.elf, batch.results, batch.resultsBytes)
+    },
+  }
+}
+
+export interface Outcome {
+  readonly batch: Batch
+  readonly result: BatchResult
+  readonly retired: bigint | null
+}
+
+export async function runPrograms(runner: Runner, programs: readonly Program[]): Promise<Outcome> {
+  const batch = buildBatch(programs, runner.environment)
+  const { results, retired } = await runner.run(batch)
+  return { batch, result: readResults(results, programs.length), retired }
+}
+
+/** Index of the first program whose results differ, or -1. A trap that only one side took counts at the program it hit. */
+export function firstDifference(subject: Outcome, oracle: Outcome): number {
+  const { trap } = subject.result
+  const trapped = trap === null ? -1 : subject.batch.programAddresses.findLastIndex((address) => BigInt(address) <= trap.pc)
+  const differs = subject.result.programs.findIndex((program, n) => differences(program, oracle.result.programs[n]!).length > 0)
+  if (trap !== null && oracle.result.trap === null) return Math.max(0, trapped)
+  return differs
+}
+
+/** What differs between two results of one program, one line each. */
+export function differences(subject: ProgramResult, oracle: ProgramResult): string[] {
+  const lines: string[] = []
+  subject.registers.forEach((value, n) => {
+    const wanted = oracle.registers[n]!
+    if (value !== wanted) lines.push(`${registerName(n)}: got 0x${value.toString(16)}, expected 0x${wanted.toString(16)}`)
+  })
+  subject.data.forEach((value, offset) => {
+    if (value !== oracle.data[offset]) lines.push(`data[${offset}]: got ${value}, expected ${oracle.data[offset]}`)
+  })
+  return lines
+}
+
+function registerName(n: number): string {
+  if (n < 32) return `x${n}`
+  return n < 64 ? `f${n - 32}` : 'fcsr'
+}
+
+/** Candidates are tried in batches of at most this many programs. */
+const CANDIDATES_MAX = 400
+const SHRINK_ROUNDS_MAX = 40
+
+/** The smallest program found that still differs. */
+export async function shrink(subject: Runner, oracle: Runner, failing: Program): Promise<Program> {
+  let best = failing
+  for (let round = 0; round < SHRINK_ROUNDS_MAX; round++) {
+    const candidates = reductions(best.items).slice(0, CANDIDATES_MAX).map((items) => ({ ...best, items }))
+    if (candidates.length === 0) return best
+    const next = await firstFailing(subject, oracle, candidates)
+    if (next === null) return best
+    best = next
+  }
+  return best
+}
+
+async function firstFailing(subject: Runner, oracle: Runner, candidates: readonly Program[]): Promise<Program | null> {
+  let rest = candidates
+  while (rest.length > 0) {
+    try {
+      const [got, wanted] = [await runPrograms(subject, rest), await runPrograms(oracle, rest)]
+      const index = firstDifference(got, wanted)
+      return index < 0 ? null : rest[index]!
+    } catch {
+      // One candidate hangs or crashes a side: halve until it stands alone.
+      if (rest.length === 1) return null
+      const half = rest.slice(0, Math.ceil(rest.length / 2))
+      const found = await firstFailing(subject, oracle, half)
+      if (found !== null) return found
+      rest = rest.slice(half.length)
+    }
+  }
+  return null
+}
+
+/** Every list of items that is one step smaller; big steps (halves) first. */
+export function reductions(items: readonly Item[]): Item[][] {
+  const out: Item[][] = []
+  for (let chunk = items.length >> 1; chunk >= 1; chunk >>= 1) {
+    for (let start = 0; start + chunk <= items.length; start += chunk) out.push(items.toSpliced(start, chunk))
+  }
+  items.forEach((item, n) => {
+    if (item.kind === 'run') {
+      if (item.instructions.length > 1) {
+        item.instructions.forEach((_, i) => {
+          // Dropping the address computation of an access would send it astray.
+          if (i < item.instructions.length - 1 && touchesMemory(item)) return
+          out.push(items.with(n, { kind: 'run', instructions: item.instructions.toSpliced(i, 1) }))
+        })
+      }
+      return
+    }
+    out.push(items.toSpliced(n, 1, ...item.items))
+    for (const inside of reductions(item.items)) out.push(items.with(n, { ...item, items: inside }))
+  })
+  return out
+}
+
+function touchesMemory(item: Item & { kind: 'run' }): boolean {
+  return item.instructions.some(({ mnemonic }) => /^(c\.)?f?[ls]([bhwd]u?)(sp)?$|^(lr|sc|amo)/.test(mnemonic))
+}
+
+/** A report of a failure for people: the seed, the program, what differs. */
+export async function report(subject: Runner, oracle: Runner, program: Program): Promise<string> {
+  const [got, wanted] = [await runPrograms(subject, [program]), await runPrograms(oracle, [program])]
+  const trap = got.result.trap
+  const lines = differences(got.result.programs[0]!, wanted.result.programs[0]!)
+  const used = usedRegisters(program.items)
+  const initial = [
+    ...[...used.x].map((x) => `x${x}=0x${program.integers[x]!.toString(16)}`),
+    ...[...used.f].map((f) => `f${f}=0x${program.floats[f]!.toString(16)}`),
+    `fcsr=0x${program.fcsr.toString(16)}`,
+  ]
+  return [
+    `${subject.name} differs from ${oracle.name} (program seed ${program.seed}, base register x${program.baseRegister})`,
+    `initially: ${initial.join(' ')}`,
+    programListing(program.items),
+    ...(trap === null ? [] : [`trapped: cause ${trap.cause} pc 0x${trap.pc.toString(16)} value 0x${trap.value.toString(16)}`]),
+    ...lines.slice(0, 20),
+  ].join('\n')
+}
+
+function usedRegisters(items: readonly Item[]): { x: Set<number>; f: Set<number> } {
+  const x = new Set<number>()
+  const f = new Set<number>()
+  for (const item of items) {
+    if (item.kind === 'run') {
+      for (const { mnemonic, operands } of item.instructions) {
+        for (const [, file, number] of listing(mnemonic, operands).matchAll(/\b([xf])(\d+)\b/g)) {
+          if (file === 'x') x.add(Number(number))
+          else f.add(Number(number))
+        }
+      }
+    } else {
+      const inside = usedRegisters(item.items)
+      for (const register of inside.x) x.add(register)
+      for (const register of inside.f) f.add(register)
+    }
+  }
+  return { x, f }
+}

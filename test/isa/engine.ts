@@ -1,0 +1,35 @@
+/** Runs a bare-metal image on our machine, in either engine, and reads RAM when it has ended. */
+import { createMachine } from '../../src/machine/create.ts'
+
+export type Engine = 'interpreter' | 'regions'
+export const ENGINES: readonly Engine[] = ['interpreter', 'regions']
+
+export interface EngineRun {
+  readonly results: Uint8Array
+  readonly retired: bigint
+}
+
+const MEMORY_BYTES = 64 * 1024 * 1024
+/** Far more than any test program runs; only ends a program that a broken CPU keeps in a loop. */
+const INSTRUCTIONS_MAX = 50_000_000n
+const RUN_BUDGET = 1_000_000
+/** Regions are compiled at their first execution, so that both engines run every case. */
+const HOT_THRESHOLD = 1
+
+/** Throws an Error when the image does not end by itself. */
+export function runEngine(engine: Engine, elf: Uint8Array, results: number, resultsBytes: number): EngineRun {
+  const machine = createMachine(
+    { memoryBytes: MEMORY_BYTES, boot: { kind: 'bare', elf }, nics: [], disks: [], rngSeed: new Uint8Array(32) },
+    { engine, hotThreshold: HOT_THRESHOLD },
+  )
+  machine.beginSlice({ clock: 0n, clockRate: 0, inputs: [] })
+  while (!machine.halted && machine.retired < INSTRUCTIONS_MAX) {
+    const { reason } = machine.run(RUN_BUDGET)
+    if (reason === 'idle') break
+  }
+  if (!machine.halted) {
+    const pc = machine.debug.readRegister(0, 'pc')
+    throw new Error(`${engine}: not ended after ${machine.retired} instructions, pc 0x${pc.toString(16)}`)
+  }
+  return { results: machine.debug.readPhysical(results, resultsBytes).slice(), retired: machine.retired }
+}
