@@ -1,0 +1,46 @@
+/** The shapes a host agent takes and gives on its control socket. */
+import { z } from 'zod'
+import { peerSchema } from '../replica/config.ts'
+import { replicaStatusSchema } from '../replica/status.ts'
+
+/** Names go into paths and into keys of the store. */
+export const VM_NAME = /^[a-z0-9][a-z0-9-]{0,39}$/
+
+export const vmNameSchema = z.string().regex(VM_NAME)
+
+/** What the agent needs to start a replica; paths on the host are its own business. */
+export const replicaOrderSchema = z.object({
+  vm: vmNameSchema,
+  replica: z.string(),
+  role: z.enum(['primary', 'backup']),
+  generation: z.int().min(1),
+  peer: peerSchema.nullable(),
+  image: z.string().nullable(),
+  append: z.string(),
+  memoryBytes: z.int().positive(),
+  mac: z.string(),
+  rngSeed: z.string(),
+  /** Where and by which token the replica joins the VM's network segment. */
+  gatewayAddress: z.string(),
+  gatewayToken: z.string(),
+  machineModule: z.string().nullable(),
+})
+
+export type ReplicaOrder = z.infer<typeof replicaOrderSchema>
+
+export const hostStatusSchema = z.object({
+  host: z.string(),
+  pid: z.int(),
+  /** Address for logging channels and heartbeats. */
+  address: z.string(),
+  replicas: z.array(replicaStatusSchema),
+})
+
+export type HostStatus = z.infer<typeof hostStatusSchema>
+
+export const stopOrderSchema = z.object({
+  /** Let the guest shut down by itself for this long; 0 cuts its power at once. */
+  graceMs: z.int().min(0).max(600_000),
+})
+
+export const doneSchema = z.object({})

@@ -1,0 +1,33 @@
+import { UnderstudyError } from '../errors.ts'
+
+/** Every error of the cluster, by its stable code. `next` says what the reader can do. */
+export const CLUSTER_ERRORS = {
+  CLUSTER_NOT_UP: 'Start it with `understudy up`, or name its directory with --dir or UNDERSTUDY_DIR.',
+  CLUSTER_ALREADY_UP: 'Use it as it is, or stop it first with `understudy down`.',
+  CLUSTER_START_FAILED: 'Read the log file that the message names.',
+  CLUSTER_STATE_INVALID: 'Remove the file that the message names, or choose another --dir.',
+  CLUSTER_TOO_FEW_HOSTS: 'Start more hosts with `understudy up --hosts 2`, or run with --no-protect.',
+  HOST_UNKNOWN: 'List the hosts with `understudy ps`.',
+  HOST_COUNT_INVALID: 'Give --hosts a number from 1 to 16.',
+  VM_NAME_INVALID: 'Use 1 to 40 lower-case letters, digits and "-", beginning with a letter or digit.',
+  VM_EXISTS: 'Choose another --name, or remove the old one with `understudy rm`.',
+  VM_NOT_FOUND: 'List the virtual machines with `understudy ps`.',
+  VM_RUNNING: 'Stop it first with `understudy stop`.',
+  VM_NOT_RUNNING: 'Look at `understudy events` for why it ended; start it anew with `understudy run`.',
+  VM_NOT_PROTECTED: 'There is no backup to take over. Stop it and run it again to protect it.',
+  VM_START_FAILED: 'Read the log file that the message names.',
+  MEMORY_INVALID: 'Give a size such as 512M or 1G, from 64M to 3G.',
+  PUBLISH_INVALID: 'Give --publish HOSTPORT:GUESTPORT, each from 1 to 65535.',
+  PORT_IN_USE: 'Choose another host port, or stop what listens there.',
+  EVENTS_CORRUPT: 'Move the events file that the message names away; a new one is begun.',
+} as const
+
+export type ClusterErrorCode = keyof typeof CLUSTER_ERRORS
+
+export class ClusterError extends UnderstudyError {
+  declare readonly code: ClusterErrorCode
+
+  constructor(code: ClusterErrorCode, message: string, options?: ErrorOptions) {
+    super(code, message, CLUSTER_ERRORS[code], options)
+  }
+}

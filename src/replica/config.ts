@@ -1,0 +1,68 @@
+/** A replica's configuration, as the host agent writes it into a file for the process it starts. */
+import { readFileSync } from 'node:fs'
+import { z } from 'zod'
+import { ReplicaError } from './errors.ts'
+
+const port = z.int().min(1).max(65_535)
+
+/** Where the backup of a pair listens. */
+export const peerSchema = z.object({
+  host: z.string(),
+  /** Address the logging channel and the heartbeats use. */
+  address: z.string(),
+  channelPort: port,
+  heartbeatPort: port,
+})
+
+export type Peer = z.infer<typeof peerSchema>
+
+export const replicaConfigSchema = z.object({
+  vm: z.string().min(1).max(64),
+  /** The host this replica runs on. */
+  host: z.string().min(1).max(64),
+  /** Unique for ever: names this incarnation in the arbitration. */
+  replica: z.string().min(1).max(64),
+  role: z.enum(['primary', 'backup']),
+  /** The generation of the pair, or of the lone replica. */
+  generation: z.int().min(1),
+  /** The backup of a protected VM's primary; null for a primary that runs alone and for a backup. */
+  peer: peerSchema.nullable(),
+  /** Where this replica listens and sends from. */
+  address: z.string(),
+  /** Directory of an image (kernel, initrd), or null when a machine module of a test needs none. */
+  image: z.string().nullable(),
+  /** Appended to the image's kernel command line. */
+  append: z.string(),
+  memoryBytes: z.int().positive(),
+  /** Six bytes in hexadecimal. */
+  mac: z.string().regex(/^[0-9a-f]{12}$/),
+  /** 32 to 64 bytes in hexadecimal; the same on both sides of a pair. */
+  rngSeed: z.string().regex(/^([0-9a-f]{2}){32,64}$/),
+  /** Where and by which token the replica joins the VM's network segment at the gateway. */
+  gatewayAddress: z.string(),
+  gatewayToken: z.string(),
+  /** Directory of the shared store. */
+  storeDirectory: z.string(),
+  /** Unix socket on which this replica answers its agent. */
+  controlSocket: z.string(),
+  /** The host's events file. */
+  eventsFile: z.string(),
+  /** Where the log of a backup that diverged is kept. */
+  logFile: z.string(),
+  /** URL of the module with `createMachine`; null for the product's own. */
+  machineModule: z.string().nullable(),
+})
+
+export type ReplicaConfig = z.infer<typeof replicaConfigSchema>
+
+export function readReplicaConfig(path: string): ReplicaConfig {
+  let value: unknown
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'))
+  } catch (error) {
+    throw new ReplicaError('CONFIG_INVALID', `${path} cannot be read as JSON.`, { cause: error })
+  }
+  const result = replicaConfigSchema.safeParse(value)
+  if (!result.success) throw new ReplicaError('CONFIG_INVALID', `${path}: ${z.prettifyError(result.error)}`)
+  return result.data
+}

@@ -1,0 +1,37 @@
+/** What a replica tells about itself on its control socket. */
+import { z } from 'zod'
+
+/**
+ * - `starting`: the machine is being built, or waits for its pair to stand. `running`: live.
+ * - `replaying`: a backup that follows the log. `contending`: it lost the other and waits for the arbitration.
+ * - `ended`: nothing more happens here; the process is about to exit.
+ */
+export const PHASES = ['starting', 'running', 'replaying', 'contending', 'ended'] as const
+
+export const replicaStatusSchema = z.object({
+  vm: z.string(),
+  host: z.string(),
+  pid: z.int(),
+  replica: z.string(),
+  role: z.enum(['primary', 'backup']),
+  phase: z.enum(PHASES),
+  generation: z.int(),
+  /** Whether a backup holds the log up to now. */
+  protection: z.enum(['protected', 'unprotected', 'starting']),
+  /** Execution lag of the backup as the primary sees it; null when there is no pair. */
+  lagMs: z.number().nullable(),
+  /** Instructions retired since power-on. */
+  retired: z.number(),
+  /** Guest time since power-on. */
+  guestSeconds: z.number(),
+  /** Millions of instructions a second while it runs, as the slices measured it. */
+  mips: z.number(),
+  /** Frames and bytes of log made or received. */
+  logFrames: z.int(),
+  logBytes: z.int(),
+  /** Where a backup listens; 0 for others. */
+  channelPort: z.int(),
+  heartbeatPort: z.int(),
+})
+
+export type ReplicaStatus = z.infer<typeof replicaStatusSchema>
