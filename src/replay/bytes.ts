@@ -1,4 +1,4 @@
-import { FrameError, REPLAY_ERROR_CODES } from './errors.ts'
+import { FrameError } from './errors.ts'
 
 /**
  * Little-endian bytes and LEB128 varints, the alphabet of the log format. Writer and reader stand together so
@@ -148,7 +148,7 @@ export class ByteReader {
   }
 
   malformed(message: string): FrameError {
-    return new FrameError(REPLAY_ERROR_CODES.frameMalformed, this.#base + this.#offset, message)
+    return new FrameError('FRAME_MALFORMED', this.#base + this.#offset, message)
   }
 
   #need(count: number): void {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { MachineInput } from '../machine/io.ts'
-import { FrameError, REPLAY_ERROR_CODES } from './errors.ts'
+import { FrameError } from './errors.ts'
 import {
   CURSOR_AT_POWER_ON,
   FRAME_BODY_BYTES_MAX,
@@ -140,7 +140,7 @@ describe('log frames', () => {
         const altered = Uint8Array.from(encoded)
         altered[bit >> 3] ^= 1 << (bit & 7)
         const result = decodeAll(altered)
-        expect(result.error?.code).toBe(REPLAY_ERROR_CODES.frameCorrupt)
+        expect(result.error?.code).toBe('FRAME_CORRUPT')
         expect(result.error?.offset).toBe(encoded.length - result.rest)
         expect(result.frames).toEqual(frames.slice(0, result.frames.length))
       }),
@@ -166,7 +166,7 @@ describe('log frames', () => {
       [0, 2, 1],
     ]) {
       const { error } = decodeAll(Buffer.concat(order.map((index) => frames[index])))
-      expect(error?.code).toBe(REPLAY_ERROR_CODES.frameCorrupt)
+      expect(error?.code).toBe('FRAME_CORRUPT')
     }
   })
 
@@ -189,7 +189,7 @@ describe('log frames', () => {
       { sequence: 1, clock: 100n, clockRate: -1 },
     ]) {
       expect(() => encoder.encode({ ...idleWakeUp, ...wrong })).toThrowError(
-        expect.objectContaining({ code: REPLAY_ERROR_CODES.frameOutOfOrder }),
+        expect.objectContaining({ code: 'FRAME_OUT_OF_ORDER' }),
       )
     }
     expect(encoder.cursor.sequence).toBe(1)
@@ -199,7 +199,7 @@ describe('log frames', () => {
     const data = new Uint8Array(FRAME_BODY_BYTES_MAX)
     const frame: LogFrame = { ...idleWakeUp, inputs: [{ kind: 'entropy', data }] }
     expect(() => new FrameEncoder().encode(frame)).toThrowError(
-      expect.objectContaining({ code: REPLAY_ERROR_CODES.frameTooLong }),
+      expect.objectContaining({ code: 'FRAME_TOO_LONG' }),
     )
   })
 

@@ -19,7 +19,7 @@ import { crc32 } from 'node:zlib'
 import type { ConsolePort, MachineInput } from '../machine/io.ts'
 import type { SliceEndReason } from '../machine/machine.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
-import { FrameError, REPLAY_ERROR_CODES } from './errors.ts'
+import { FrameError } from './errors.ts'
 
 export interface LogFrame {
   /** 0 for the first slice after power-on, then one more each. A safe integer. */
@@ -120,11 +120,7 @@ export class FrameEncoder {
     }
     const bodyLength = writer.length - FRAME_HEADER_BYTES
     if (bodyLength > FRAME_BODY_BYTES_MAX) {
-      throw new FrameError(
-        REPLAY_ERROR_CODES.frameTooLong,
-        0,
-        `frame ${frame.sequence} has ${bodyLength} bytes`,
-      )
+      throw new FrameError('FRAME_TOO_LONG', 0, `frame ${frame.sequence} has ${bodyLength} bytes`)
     }
     const checksum = frameChecksum(frame.sequence, writer.written().subarray(FRAME_HEADER_BYTES))
     writer.u32(checksum)
@@ -171,11 +167,7 @@ export class FrameDecoder {
     const checksum = new DataView(bytes.buffer, bytes.byteOffset + bodyEnd, 4).getUint32(0, true)
     const { sequence } = this.#cursor
     if (checksum !== frameChecksum(sequence, body)) {
-      throw new FrameError(
-        REPLAY_ERROR_CODES.frameCorrupt,
-        base + offset,
-        `the checksum is not that of frame ${sequence}`,
-      )
+      throw new FrameError('FRAME_CORRUPT', base + offset, `the checksum is not that of frame ${sequence}`)
     }
     const frame = readBody(new ByteReader(body, base + bodyStart), this.#cursor)
     this.#cursor = { sequence: sequence + 1, clock: frame.clock, clockRate: frame.clockRate }
@@ -199,10 +191,10 @@ function assertFollows(frame: LogFrame, cursor: FrameCursor): void {
     [isU64(frame.digest) && (frame.fullDigest === null || isU64(frame.fullDigest)), 'a digest is no u64'],
   ]
   for (const [holds, message] of faults) {
-    if (!holds) throw new FrameError(REPLAY_ERROR_CODES.frameOutOfOrder, 0, message)
+    if (!holds) throw new FrameError('FRAME_OUT_OF_ORDER', 0, message)
   }
   if (frame.inputs.length > FRAME_INPUTS_MAX) {
-    throw new FrameError(REPLAY_ERROR_CODES.frameTooLong, 0, `${frame.inputs.length} inputs in one frame`)
+    throw new FrameError('FRAME_TOO_LONG', 0, `${frame.inputs.length} inputs in one frame`)
   }
 }
 
@@ -293,7 +285,7 @@ export function frameHeader(bodyLength: number): number {
 function readFrameHeader(bytes: Uint8Array, offset: number, base: number): number {
   const bodyLength = bytes[offset] | (bytes[offset + 1] << 8) | (bytes[offset + 2] << 16)
   if (bytes[offset + 3] !== lengthCrc8(bodyLength)) {
-    throw new FrameError(REPLAY_ERROR_CODES.frameCorrupt, base + offset, 'a frame length fails its check')
+    throw new FrameError('FRAME_CORRUPT', base + offset, 'a frame length fails its check')
   }
   return bodyLength
 }

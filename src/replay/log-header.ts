@@ -1,0 +1,128 @@
+/**
+ * The header of a log file: the machine's configuration as JSON, images left out. JSON, because a person who
+ * finds a log should see with `head -c` what it is of; the frames, of which there are millions, are binary.
+ */
+import { z } from 'zod'
+import { type MachineConfig, MEMORY_BYTES_MAX } from '../machine/config.ts'
+import { LogError } from './errors.ts'
+
+/** A kernel with everything built in is 50 MB, an initramfs of a whole distribution a few hundred. */
+export const LOG_IMAGE_BYTES_MAX = 1024 * 1024 * 1024
+/** The kernel cuts its command line at 4096 bytes. */
+export const APPEND_BYTES_MAX = 4096
+/** More than virtio slots allow for. */
+const DEVICES_MAX = 32
+const MEMORY_BYTES_MIN = 16 * 1024 * 1024
+
+/** How an image stands in the file: zstd, one after the other behind the header, in the header's order. */
+const storedImage = z.strictObject({
+  role: z.enum(['kernel', 'initrd', 'elf']),
+  /** Bytes before compression. */
+  length: z.int().min(0).max(LOG_IMAGE_BYTES_MAX),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Bytes in the file. zstd grows what it cannot shrink by less than this. */
+  storedLength: z
+    .int()
+    .min(1)
+    .max(LOG_IMAGE_BYTES_MAX + 1024 * 1024),
+})
+
+const hex = (bytesMin: number, bytesMax: number) =>
+  z.string().regex(new RegExp(`^(?:[0-9a-f]{2}){${bytesMin},${bytesMax}}$`))
+
+const logHeader = z.strictObject({
+  program: z.string().max(100),
+  memoryBytes: z
+    .int()
+    .min(MEMORY_BYTES_MIN)
+    .max(MEMORY_BYTES_MAX)
+    .multipleOf(1024 * 1024),
+  boot: z.discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('linux'), append: z.string().max(APPEND_BYTES_MAX) }),
+    z.strictObject({ kind: z.literal('bare') }),
+  ]),
+  nics: z.array(z.strictObject({ mac: hex(6, 6) })).max(DEVICES_MAX),
+  disks: z
+    .array(z.strictObject({ sizeBytes: z.int().min(0).multipleOf(512), readOnly: z.boolean() }))
+    .max(DEVICES_MAX),
+  rngSeed: hex(32, 64),
+  images: z.array(storedImage).max(2),
+})
+
+export type StoredImage = z.infer<typeof storedImage>
+export type LogHeader = z.infer<typeof logHeader>
+
+/** The images of a configuration, in the order in which they stand in the file. */
+export function imagesOf(config: MachineConfig): { role: StoredImage['role']; bytes: Uint8Array }[] {
+  const { boot } = config
+  if (boot.kind === 'bare') return [{ role: 'elf', bytes: boot.elf }]
+  const kernel = { role: 'kernel' as const, bytes: boot.kernel }
+  return boot.initrd === null ? [kernel] : [kernel, { role: 'initrd', bytes: boot.initrd }]
+}
+
+/** Throws LOG_TOO_LARGE or LOG_HEADER_MALFORMED for a configuration that could not be read back. */
+export function headerFromConfig(config: MachineConfig, images: StoredImage[], program: string): LogHeader {
+  const { boot } = config
+  const header: LogHeader = {
+    program,
+    memoryBytes: config.memoryBytes,
+    boot: boot.kind === 'linux' ? { kind: 'linux', append: boot.append } : { kind: 'bare' },
+    nics: config.nics.map(({ mac }) => ({ mac: Buffer.from(mac).toString('hex') })),
+    disks: config.disks.map(({ sizeBytes, readOnly }) => ({ sizeBytes, readOnly })),
+    rngSeed: Buffer.from(config.rngSeed).toString('hex'),
+    images,
+  }
+  const tooLarge = images.find(({ length }) => length > LOG_IMAGE_BYTES_MAX)
+  if (tooLarge) {
+    throw new LogError('LOG_TOO_LARGE', 0, `the ${tooLarge.role} has ${tooLarge.length} bytes`)
+  }
+  return check(header, 0)
+}
+
+export function configFromHeader(
+  header: LogHeader,
+  images: ReadonlyMap<StoredImage['role'], Uint8Array>,
+): MachineConfig {
+  const image = (role: StoredImage['role']): Uint8Array => {
+    const bytes = images.get(role)
+    if (bytes === undefined) throw new LogError('LOG_HEADER_MALFORMED', 0, `the log holds no ${role}`)
+    return bytes
+  }
+  return {
+    memoryBytes: header.memoryBytes,
+    boot:
+      header.boot.kind === 'bare'
+        ? { kind: 'bare', elf: image('elf') }
+        : {
+            kind: 'linux',
+            kernel: image('kernel'),
+            initrd: images.get('initrd') ?? null,
+            append: header.boot.append,
+          },
+    nics: header.nics.map(({ mac }) => ({ mac: bytesFromHex(mac) })),
+    disks: header.disks,
+    rngSeed: bytesFromHex(header.rngSeed),
+  }
+}
+
+/** `offset` is where the JSON lies in the file. */
+export function parseHeader(json: Uint8Array, offset: number): LogHeader {
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(json))
+  } catch (cause) {
+    throw new LogError('LOG_HEADER_MALFORMED', offset, 'the header is no JSON', { cause })
+  }
+  return check(value, offset)
+}
+
+function check(value: unknown, offset: number): LogHeader {
+  const result = logHeader.safeParse(value)
+  if (result.success) return result.data
+  const [issue] = result.error.issues
+  throw new LogError('LOG_HEADER_MALFORMED', offset, `${issue.path.join('.')}: ${issue.message}`)
+}
+
+function bytesFromHex(hexDigits: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(Buffer.from(hexDigits, 'hex'))
+}
