@@ -26,6 +26,8 @@ export interface HelloMessage {
   readonly role: Role
   /** This incarnation of the replica process: unique for ever, never reused after a restart. */
   readonly replica: string
+  /** The last frame already in the sender's machine: 0 at power-on. Both sides must agree on it. */
+  readonly sequence: number
   /** How many bytes of log the sender can hold that it has not executed; the primary stalls before passing it. */
   readonly logBytesMax: number
 }

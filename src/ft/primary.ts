@@ -1,109 +1,451 @@
-import type { ChannelMessage, FrameInfo, Heartbeat, TestAndSetOutcome } from './messages.ts'
+import { Arbitration } from './arbitration.ts'
+import { LOG_BYTES_MAX } from './backup-events.ts'
+import { Bond } from './bond.ts'
+import { helloOf, refusalOf } from './handshake.ts'
+import { LagControl } from './lag.ts'
+import type {
+  AckMessage,
+  ByeReason,
+  ChannelMessage,
+  FrameInfo,
+  Heartbeat,
+  HelloMessage,
+  TestAndSetOutcome,
+} from './messages.ts'
+import { OUTPUT_BYTES_MAX, OutputGate } from './output-gate.ts'
+import type {
+  LossCause,
+  PrimaryConfig,
+  PrimaryEffect,
+  PrimaryEnd,
+  PrimaryEvent,
+  PrimaryReport,
+  PrimaryStatus,
+} from './primary-events.ts'
+import { ProtocolInvariantError } from './protocol-error.ts'
+import { ALL_RULES, type Rules } from './rules.ts'
+import { CLOSING_MS_MAX, FAILOVER_MS_MAX, TICK_IDLE_MS, TICK_MS } from './timing.ts'
 
-/** What the shell tells the primary. Every event is handled at a time of the host's monotonic clock, in ms. */
-export type PrimaryEvent =
-  /** Once, first. */
-  | { readonly kind: 'start' }
-  /** Call every `tickMs` (a getter; it changes with the state). Late ticks are noticed and allowed for. */
-  | { readonly kind: 'tick' }
-  /** A logging channel stands. `connection` is the shell's number for it and is never reused. */
-  | { readonly kind: 'channel-opened'; readonly connection: number }
-  /** A whole message arrived. Frames never arrive at a primary. */
-  | { readonly kind: 'channel-message'; readonly connection: number; readonly message: ChannelMessage }
-  /** The channel ended, for whatever reason; also when the shell gives up on a peer that speaks nonsense. */
-  | { readonly kind: 'channel-closed'; readonly connection: number }
-  | { readonly kind: 'heartbeat'; readonly heartbeat: Heartbeat }
-  /** The CPU thread ended a slice: its frame and outputs are in the rings. In sequence, without gaps. */
-  | { readonly kind: 'frame-recorded'; readonly frame: FrameInfo }
-  /** The answer to a `test-and-set` effect; late answers to earlier attempts are welcome. */
-  | { readonly kind: 'test-and-set-result'; readonly generation: number; readonly outcome: TestAndSetOutcome }
-  /** The operator's wish. */
-  | { readonly kind: 'operation'; readonly operation: 'stop' | 'unprotect' | 'failover' }
-
-/** What the primary asks of the shell; to be carried out in order, at once. */
-export type PrimaryEffect =
-  /** Send on the logging channel. */
-  | {
-      readonly kind: 'send'
-      readonly connection: number
-      readonly message: Exclude<ChannelMessage, { kind: 'frame' }>
-    }
-  /** Send the log frame on the logging channel, as a frame message with these fields and the frame's bytes. */
-  | {
-      readonly kind: 'send-frame'
-      readonly connection: number
-      readonly sequence: number
-      readonly releasedSequence: number
-      readonly powerOff: boolean
-    }
-  /** The frame's bytes are not needed any more (never before it was handed to the channel). */
-  | { readonly kind: 'forget-frames'; readonly throughSequence: number }
-  | { readonly kind: 'close-channel'; readonly connection: number }
-  | { readonly kind: 'send-heartbeat'; readonly heartbeat: Heartbeat }
-  /** Let go of all held outputs of frames up to and including this one, in order. */
-  | { readonly kind: 'release-outputs'; readonly throughSequence: number }
-  /** Create-if-absent of key `vm/<vm>/generation/<generation>` with value `winner`; answer with `test-and-set-result`. */
-  | {
-      readonly kind: 'test-and-set'
-      readonly vm: string
-      readonly generation: number
-      readonly winner: string
-    }
-  /** This replica is the live machine of `generation`: claim the network port and the disks under it. Comes before any release. */
-  | { readonly kind: 'go-live'; readonly generation: number }
-  /** The CPU thread may begin new slices (true) or must end its slice and wait (false). */
-  | { readonly kind: 'run'; readonly run: boolean }
-  /** The share of a core the CPU thread may use, PRIMARY_SHARE_MIN to 1. */
-  | { readonly kind: 'throttle'; readonly share: number }
-  /** End for good: drop every held output, leave the network, end the process. Nothing follows. */
-  | { readonly kind: 'end'; readonly reason: PrimaryEnd }
-  /** For the event log and the metrics; changes nothing. */
-  | { readonly kind: 'report'; readonly report: PrimaryReport }
+/** Log in flight at which the primary stalls, as a share of what the backup can hold: leaves room for slices under way. */
+const STALL_SHARE = 1 / 2
+/** Share at which it runs again: lower, so that it does not flutter. */
+const RESUME_SHARE = 3 / 8
 
 /**
- * Why a primary ended:
- * - `lost-arbitration`: another replica is live; the machine here is void.
- * - `power-off`: the guest powered itself off. `stopped`: the operator's wish. `failed-over`: handed to the backup.
+ * A primary's states and what leads from one to the next (docs/protocol.md, "The primary"):
+ *
+ *     new          --start--> claiming, or alone (begin: live)
+ *     claiming     --won--> waiting, or alone (begin: alone);  --lost--> ended
+ *     waiting      --hello of a backup--> protected;  --unprotect--> alone;  --stop--> ended
+ *     protected    --backup lost--> arbitrating;  --operation--> closing;  --power-off acknowledged--> ended
+ *     closing      --confirmed--> alone (unprotect), ended (stop);  --backup lost, or no answer--> arbitrating
+ *     arbitrating  --won--> alone, or ended when the machine was to end;  --lost--> ended
+ *     alone        --stop, power-off--> ended
  */
-export type PrimaryEnd = 'lost-arbitration' | 'power-off' | 'stopped' | 'failed-over'
-
-export type PrimaryReport =
-  | { readonly type: 'protected'; readonly generation: number; readonly backup: string }
-  /** `detectionMs`: from the last sign of life to the verdict. */
+type PrimaryState =
+  | { readonly kind: 'new' }
+  | { readonly kind: 'claiming' }
+  | { readonly kind: 'waiting' }
+  | { readonly kind: 'protected'; readonly bond: Bond }
   | {
-      readonly type: 'lost-backup'
-      readonly generation: number
-      readonly cause: LossCause
-      readonly detectionMs: number
+      readonly kind: 'closing'
+      readonly bond: Bond
+      readonly operation: ExplicitOperation
+      readonly untilMs: number
     }
-  /** Live without a backup. `arbitrationMs`: from the verdict to the won test-and-set; 0 when there was none to lose. */
-  | { readonly type: 'unprotected'; readonly generation: number; readonly arbitrationMs: number }
-  | { readonly type: 'refused'; readonly code: RefusalCode }
-  | { readonly type: 'halted'; readonly generation: number; readonly reason: PrimaryEnd }
+  | { readonly kind: 'arbitrating'; readonly intent: Intent }
+  | { readonly kind: 'alone' }
+  | { readonly kind: 'ended' }
 
-/** Why a replica believes it has lost the other. */
-export type LossCause =
-  | 'silence'
-  | 'channel-closed'
-  | 'newer-generation'
-  | 'diverged'
-  | 'protocol'
-  | 'operation'
+type ExplicitOperation = 'stop' | 'unprotect' | 'failover'
 
-/** Why a hello was refused. */
-export type RefusalCode = 'version' | 'vm' | 'generation' | 'role' | 'not-waiting'
+/** What a won arbitration is for. */
+type Intent = 'go-on' | 'stop' | 'failover'
 
 /**
- * Configuration of a primary.
- * `begin`: `protected` claims the generation and waits for a backup; `alone` claims it and runs unprotected;
- * `live` has won it already (a backup that went live goes on as a primary).
+ * Decides for the replica whose machine is live: records, sends, holds outputs until they may leave, and goes on
+ * alone or halts when the backup is lost. Pure: everything it knows comes through `handle`.
  */
-export interface PrimaryConfig {
-  readonly vm: string
-  readonly generation: number
-  /** This incarnation's name, unique for ever. */
-  readonly replica: string
-  readonly begin: 'protected' | 'alone' | 'live'
-  /** The last frame of the log so far: 0 at power-on. */
-  readonly sequence: number
+export class Primary {
+  readonly #config: PrimaryConfig
+  readonly #rules: Rules
+  readonly #arbitration: Arbitration
+  readonly #gate: OutputGate
+  readonly #lag = new LagControl()
+  #generation: number
+  #state: PrimaryState = { kind: 'new' }
+  #effects: PrimaryEffect[] = []
+  #running = false
+  #powerOff = false
+
+  constructor(config: PrimaryConfig, rules: Rules = ALL_RULES) {
+    this.#config = config
+    this.#rules = rules
+    this.#generation = config.generation
+    this.#arbitration = new Arbitration(config.vm, config.replica)
+    this.#gate = new OutputGate(config.sequence)
+  }
+
+  /** Takes one event in at a time that never runs backwards; returns what is to be done, in order. */
+  handle(event: PrimaryEvent, nowMs: number): PrimaryEffect[] {
+    this.#effects = []
+    if (this.#state.kind !== 'ended') this.#dispatch(event, nowMs)
+    return this.#effects
+  }
+
+  /** How often the shell shall send `tick`, in ms. */
+  get tickMs(): number {
+    const kind = this.#state.kind
+    return kind === 'protected' || kind === 'closing' || kind === 'arbitrating' || kind === 'claiming'
+      ? TICK_MS
+      : TICK_IDLE_MS
+  }
+
+  /** For `ps`, the metrics and the tests. */
+  status(nowMs: number): PrimaryStatus {
+    const bond = this.#bond()
+    return {
+      state: this.#state.kind,
+      generation: this.#generation,
+      backup: bond?.backup ?? null,
+      lagMs: bond?.lagMs(nowMs) ?? null,
+      share: this.#lag.share,
+      stalled: this.#shouldStall(),
+      heldOutputBytes: this.#gate.heldBytes,
+      releasedSequence: this.#gate.releasedSequence,
+    }
+  }
+
+  #dispatch(event: PrimaryEvent, nowMs: number): void {
+    switch (event.kind) {
+      case 'start':
+        this.#start(nowMs)
+        return
+      case 'tick':
+        this.#tick(nowMs)
+        return
+      case 'channel-opened':
+        return
+      case 'channel-message':
+        this.#message(event.connection, event.message, nowMs)
+        return
+      case 'channel-closed':
+        this.#closed(event.connection, nowMs)
+        return
+      case 'heartbeat':
+        this.#heartbeat(event.heartbeat, nowMs)
+        return
+      case 'frame-recorded':
+        this.#recorded(event.frame, nowMs)
+        return
+      case 'test-and-set-result':
+        this.#answered(event.generation, event.outcome, nowMs)
+        return
+      case 'operation':
+        this.#operation(event.operation, nowMs)
+        return
+    }
+  }
+
+  #start(nowMs: number): void {
+    if (this.#state.kind !== 'new') throw new ProtocolInvariantError('a primary was started twice')
+    if (this.#config.begin === 'live') {
+      this.#state = { kind: 'alone' }
+      this.#running = true
+      return
+    }
+    this.#state = { kind: 'claiming' }
+    this.#contend(this.#generation, nowMs)
+  }
+
+  #bond(): Bond | null {
+    const state = this.#state
+    return state.kind === 'protected' || state.kind === 'closing' ? state.bond : null
+  }
+
+  #tick(nowMs: number): void {
+    const attempt = this.#arbitration.tick(nowMs)
+    if (attempt !== null) this.#effects.push(attempt)
+    const state = this.#state
+    if (state.kind !== 'protected' && state.kind !== 'closing') return
+    if (state.bond.tick(nowMs) === 'gone') {
+      this.#lost('silence', nowMs)
+      return
+    }
+    if (state.kind === 'closing' && nowMs >= state.untilMs) {
+      this.#lost('operation', nowMs)
+      return
+    }
+    this.#beat(state.bond, nowMs)
+    this.#throttle(this.#lag.sample(state.bond.lagMs(nowMs), nowMs))
+    this.#release(nowMs)
+  }
+
+  #beat(bond: Bond, nowMs: number): void {
+    const heartbeat = bond.beat(this.#gate.releasedSequence, nowMs)
+    if (heartbeat !== null) this.#effects.push({ kind: 'send-heartbeat', heartbeat })
+  }
+
+  #message(connection: number, message: ChannelMessage, nowMs: number): void {
+    const bond = this.#bond()
+    if (bond === null || bond.connection !== connection) {
+      if (message.kind === 'hello') this.#hello(connection, message, nowMs)
+      else this.#effects.push({ kind: 'close-channel', connection })
+      return
+    }
+    bond.traffic(nowMs)
+    switch (message.kind) {
+      case 'ack':
+        this.#acknowledged(bond, message, nowMs)
+        return
+      case 'bye-ack':
+        this.#confirmed(connection, message.reason)
+        return
+      case 'bye':
+        this.#lost(message.reason === 'diverged' ? 'diverged' : 'operation', nowMs)
+        return
+      case 'hello':
+      case 'frame':
+        this.#lost('protocol', nowMs)
+        return
+    }
+  }
+
+  #hello(connection: number, theirs: HelloMessage, nowMs: number): void {
+    const own = this.#ownHello()
+    const refusal = this.#state.kind === 'waiting' ? refusalOf(own, theirs) : 'not-waiting'
+    if (refusal !== null) {
+      this.#send(connection, { kind: 'bye', reason: 'refused' })
+      this.#effects.push({ kind: 'close-channel', connection })
+      this.#report({ type: 'refused', code: refusal })
+      return
+    }
+    // Answering binds: from here on this backup may contend, so no other may be taken without arbitration.
+    this.#send(connection, own)
+    const bond = new Bond(connection, own, theirs, nowMs)
+    this.#state = { kind: 'protected', bond }
+    this.#report({ type: 'protected', generation: this.#generation, backup: bond.backup })
+    this.#beat(bond, nowMs)
+    this.#effects.push({ kind: 'go-live', generation: this.#generation })
+    this.#adjustRunning()
+  }
+
+  #ownHello(): HelloMessage {
+    return helloOf({
+      vm: this.#config.vm,
+      generation: this.#generation,
+      replica: this.#config.replica,
+      role: 'primary',
+      sequence: this.#gate.lastSequence,
+      logBytesMax: LOG_BYTES_MAX,
+    })
+  }
+
+  #closed(connection: number, nowMs: number): void {
+    if (this.#bond()?.connection !== connection) return
+    const state = this.#state
+    // A backup that takes over closes the channel; taking the machine back at once would race it for no reason.
+    if (state.kind === 'closing' && state.operation === 'failover') return
+    this.#lost('channel-closed', nowMs)
+  }
+
+  #heartbeat(heartbeat: Heartbeat, nowMs: number): void {
+    this.#bond()?.heartbeat(heartbeat, nowMs)
+    this.#release(nowMs)
+  }
+
+  #recorded(frame: FrameInfo, nowMs: number): void {
+    const state = this.#state
+    this.#gate.hold(frame.sequence, frame.outputs, frame.outputBytes)
+    if (frame.powerOff) this.#powerOff = true
+    switch (state.kind) {
+      case 'protected':
+        state.bond.sent(frame, nowMs)
+        this.#effects.push({
+          kind: 'send-frame',
+          connection: state.bond.connection,
+          sequence: frame.sequence,
+          releasedSequence: this.#gate.releasedSequence,
+          powerOff: frame.powerOff,
+        })
+        this.#release(nowMs)
+        break
+      case 'alone':
+        this.#releaseThrough(frame.sequence)
+        if (frame.powerOff) {
+          this.#end('power-off')
+          return
+        }
+        break
+      case 'closing':
+      case 'arbitrating':
+        // No backup will have it; it is held until it is known who goes on.
+        break
+      default:
+        throw new ProtocolInvariantError(`frame ${frame.sequence} was recorded in state ${state.kind}`)
+    }
+    this.#adjustRunning()
+  }
+
+  #acknowledged(bond: Bond, ack: AckMessage, nowMs: number): void {
+    if (!bond.acknowledge(ack.receivedSequence, ack.executedSequence)) {
+      this.#lost('protocol', nowMs)
+      return
+    }
+    this.#release(nowMs)
+    this.#adjustRunning()
+  }
+
+  /** Releases what the Output Rule and the lease allow. */
+  #release(nowMs: number): void {
+    const state = this.#state
+    if (state.kind !== 'protected') return
+    const last = this.#gate.lastSequence
+    const through = this.#rules.outputRule ? state.bond.ackedSequence : last
+    const poweredOff = this.#powerOff && through === last
+    // A backup that has the power-off in its log never contends: no lease is needed then.
+    if (this.#rules.promise && !poweredOff && !state.bond.leaseStands(nowMs)) return
+    this.#releaseThrough(through)
+    if (!poweredOff) return
+    this.#effects.push({ kind: 'close-channel', connection: state.bond.connection })
+    this.#end('power-off')
+  }
+
+  #releaseThrough(sequence: number): void {
+    if (this.#gate.release(sequence))
+      this.#effects.push({ kind: 'release-outputs', throughSequence: sequence })
+  }
+
+  /** The backup is lost, or may be: whoever wins the next generation goes on. */
+  #lost(cause: LossCause, nowMs: number): void {
+    const bond = this.#bond()
+    if (bond === null) return
+    const detectionMs = bond.silenceMs
+    this.#report({ type: 'lost-backup', generation: this.#generation, cause, detectionMs })
+    this.#effects.push({ kind: 'close-channel', connection: bond.connection })
+    this.#state = { kind: 'arbitrating', intent: this.#intent() }
+    this.#throttle(this.#lag.lift())
+    this.#contend(this.#generation + 1, nowMs)
+    this.#adjustRunning()
+  }
+
+  #intent(): Intent {
+    const state = this.#state
+    if (state.kind === 'closing' && state.operation !== 'unprotect') return state.operation
+    return 'go-on'
+  }
+
+  #contend(generation: number, nowMs: number): void {
+    const attempt = this.#arbitration.begin(generation, nowMs)
+    if (this.#rules.testAndSet) this.#effects.push(attempt)
+    else this.#answered(generation, 'won', nowMs)
+  }
+
+  #answered(generation: number, outcome: TestAndSetOutcome, nowMs: number): void {
+    const verdict = this.#arbitration.answer(generation, outcome, nowMs)
+    if (verdict === null) return
+    const state = this.#state
+    if (state.kind !== 'claiming' && state.kind !== 'arbitrating') {
+      throw new ProtocolInvariantError(`a verdict on generation ${generation} came in state ${state.kind}`)
+    }
+    if (verdict.outcome === 'lost') {
+      const failedOver = state.kind === 'arbitrating' && state.intent === 'failover'
+      this.#end(failedOver ? 'failed-over' : 'lost-arbitration')
+      return
+    }
+    this.#generation = generation
+    if (state.kind === 'claiming' && this.#config.begin === 'protected') {
+      this.#state = { kind: 'waiting' }
+      return
+    }
+    if (state.kind === 'arbitrating' && state.intent === 'stop') {
+      this.#end('stopped')
+      return
+    }
+    this.#goOnAlone(state.kind === 'claiming' ? 0 : verdict.durationMs)
+  }
+
+  #goOnAlone(arbitrationMs: number): void {
+    this.#state = { kind: 'alone' }
+    this.#effects.push({ kind: 'go-live', generation: this.#generation })
+    this.#report({ type: 'unprotected', generation: this.#generation, arbitrationMs })
+    this.#throttle(this.#lag.lift())
+    this.#releaseThrough(this.#gate.lastSequence)
+    if (this.#powerOff) {
+      this.#end('power-off')
+      return
+    }
+    this.#adjustRunning()
+  }
+
+  #operation(operation: ExplicitOperation, nowMs: number): void {
+    const state = this.#state
+    if (state.kind === 'protected' && !this.#powerOff) {
+      const untilMs = nowMs + (operation === 'failover' ? FAILOVER_MS_MAX : CLOSING_MS_MAX)
+      this.#send(state.bond.connection, { kind: 'bye', reason: operation })
+      this.#state = { kind: 'closing', bond: state.bond, operation, untilMs }
+      this.#adjustRunning()
+      return
+    }
+    if (operation === 'unprotect' && state.kind === 'waiting') {
+      this.#goOnAlone(0)
+      return
+    }
+    if (operation !== 'stop') return
+    if (state.kind === 'closing') this.#state = { ...state, operation: 'stop' }
+    else if (state.kind === 'arbitrating') this.#state = { kind: 'arbitrating', intent: 'stop' }
+    else if (state.kind !== 'protected') this.#end('stopped')
+    this.#adjustRunning()
+  }
+
+  /** The backup confirmed the operation: it has ended, or for `failover` it contends now. */
+  #confirmed(connection: number, reason: ByeReason): void {
+    const state = this.#state
+    if (state.kind !== 'closing' || state.operation !== reason || reason === 'failover') return
+    this.#effects.push({ kind: 'close-channel', connection })
+    if (reason === 'stop') this.#end('stopped')
+    else this.#goOnAlone(0)
+  }
+
+  #send(connection: number, message: Exclude<ChannelMessage, { kind: 'frame' }>): void {
+    this.#effects.push({ kind: 'send', connection, message })
+  }
+
+  #throttle(share: number | null): void {
+    if (share !== null) this.#effects.push({ kind: 'throttle', share })
+  }
+
+  #adjustRunning(): void {
+    if (this.#state.kind === 'ended') return
+    const run = this.#mayRun()
+    if (run === this.#running) return
+    this.#running = run
+    this.#effects.push({ kind: 'run', run })
+  }
+
+  #mayRun(): boolean {
+    const state = this.#state
+    if (this.#powerOff || this.#shouldStall()) return false
+    if (state.kind === 'closing') return state.operation === 'unprotect'
+    if (state.kind === 'arbitrating') return state.intent === 'go-on'
+    return state.kind === 'protected' || state.kind === 'alone'
+  }
+
+  /** Buffer full: the primary stalls. */
+  #shouldStall(): boolean {
+    const share = this.#running ? STALL_SHARE : RESUME_SHARE
+    if (this.#gate.heldBytes > OUTPUT_BYTES_MAX * share) return true
+    const state = this.#state
+    return state.kind === 'protected' && state.bond.unexecutedBytes > state.bond.logBytesMax * share
+  }
+
+  #report(report: PrimaryReport): void {
+    this.#effects.push({ kind: 'report', report })
+  }
+
+  #end(reason: PrimaryEnd): void {
+    this.#state = { kind: 'ended' }
+    this.#report({ type: 'halted', generation: this.#generation, reason })
+    this.#effects.push({ kind: 'end', reason })
+  }
 }

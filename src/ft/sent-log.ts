@@ -1,0 +1,72 @@
+/**
+ * What the primary remembers of the frames it has sent: when, and how big, until the backup has executed them.
+ *
+ * Two figures come from it. The **execution lag** is the age of the oldest frame that the backup has not executed:
+ * measured on the primary's clock alone, so that no two clocks are ever compared. The **log in flight** is what the
+ * backup may have to hold at once; the primary stalls before it passes what the backup said it can hold.
+ */
+export class SentLog {
+  #frames: { readonly sentAtMs: number; readonly byteLength: number }[] = []
+  /** Sequence of `#frames[0]`. */
+  #base: number
+  #executedSequence: number
+  #ackedSequence: number
+  #unexecutedBytes = 0
+
+  /** @param sequence the last frame before the first to be sent. */
+  constructor(sequence: number) {
+    this.#base = sequence + 1
+    this.#executedSequence = sequence
+    this.#ackedSequence = sequence
+  }
+
+  /** The next frame in sequence was sent. */
+  sent(byteLength: number, nowMs: number): void {
+    this.#frames.push({ sentAtMs: nowMs, byteLength })
+    this.#unexecutedBytes += byteLength
+  }
+
+  /**
+   * Takes an acknowledgement in. Returns when the newest frame it newly acknowledges was sent, `null` when it
+   * acknowledges nothing new, `'nonsense'` when it cannot be true of what was sent.
+   */
+  acknowledge(receivedSequence: number, executedSequence: number): number | null | 'nonsense' {
+    if (receivedSequence > this.lastSequence || executedSequence > receivedSequence) return 'nonsense'
+    if (receivedSequence < this.#ackedSequence || executedSequence < this.#executedSequence) return 'nonsense'
+    let sentAtMs: number | null = null
+    if (receivedSequence > this.#ackedSequence) {
+      this.#ackedSequence = receivedSequence
+      sentAtMs = this.#frames[receivedSequence - this.#base]!.sentAtMs
+    }
+    while (this.#executedSequence < executedSequence) {
+      this.#executedSequence++
+      this.#unexecutedBytes -= this.#frames[this.#executedSequence - this.#base]!.byteLength
+    }
+    const spent = this.#executedSequence + 1 - this.#base
+    // Amortised: the array is cut only when more than half of it is spent.
+    if (spent * 2 > this.#frames.length) {
+      this.#frames = this.#frames.slice(spent)
+      this.#base += spent
+    }
+    return sentAtMs
+  }
+
+  /** The age of the oldest frame that the backup is not known to have executed; 0 when it has executed all. */
+  lagMs(nowMs: number): number {
+    const oldest = this.#frames[this.#executedSequence + 1 - this.#base]
+    return oldest === undefined ? 0 : Math.max(0, nowMs - oldest.sentAtMs)
+  }
+
+  get lastSequence(): number {
+    return this.#base + this.#frames.length - 1
+  }
+
+  /** All frames up to and including this one are in the backup's log buffer. */
+  get ackedSequence(): number {
+    return this.#ackedSequence
+  }
+
+  get unexecutedBytes(): number {
+    return this.#unexecutedBytes
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * Every time the protocol knows, in milliseconds, each with its reason. They hang together:
+ *
+ *     LEASE_MS < PROMISE_MS < GONE_MS_MIN <= GONE_MS_MAX
+ *
+ * The client-visible pause of a takeover is about (gone or promise) + one test-and-set + draining the log.
+ */
+
+/** Fifty datagrams a second cost an idle replica well under 1 % of a core, and six may be missed before GONE_MS_MIN. */
+export const HEARTBEAT_INTERVAL_MS = 20
+
+/** How often a shell ticks a replica that has a peer: half a heartbeat, so that a deadline is met within 10 ms. */
+export const TICK_MS = 10
+
+/** How often a shell ticks a replica that waits for nothing urgent: an idle guest shall use no CPU. */
+export const TICK_IDLE_MS = 100
+
+/**
+ * A tick counts for at most this much silence, however late it comes: a host that did not run cannot have listened
+ * either. Room for one missed tick and a scheduling delay on a busy machine of two cores.
+ */
+export const TICK_SILENCE_MS_MAX = 25
+
+/** Silence below which a peer is never called gone: six heartbeats, and more than a busy host's usual stall. */
+export const GONE_MS_MIN = 120
+
+/** Silence above which a peer is always called gone: leaves 50 ms of a 300 ms pause for arbitration and draining. */
+export const GONE_MS_MAX = 250
+
+/**
+ * The backup contends for the next generation no sooner than this after it last told the primary that it heard it.
+ * Short, because it is also what a killed primary with a closed channel costs; three heartbeats, so that a primary
+ * whose channel broke for another reason is still heard in time.
+ */
+export const PROMISE_MS = 60
+
+/** How long the primary relies on that promise, from when it sent what the backup heard: clocks may drift and timers round. */
+export const LEASE_MS = 50
+
+/** A backup without a channel, but with a primary that can be heard, leaves it this long to decide by itself. */
+export const SEVERED_MS_MAX = 500
+
+/** After handing over, the primary leaves the backup this long to win before it takes the machine back. */
+export const FAILOVER_MS_MAX = 1_000
+
+/** An explicit operation waits this long to be confirmed before the primary makes it certain by arbitration. */
+export const CLOSING_MS_MAX = 500
+
+/** First pause between attempts at an unreachable store; doubles up to ARBITRATION_RETRY_MS_MAX. */
+export const ARBITRATION_RETRY_MS_MIN = 20
+/** Longest pause between attempts: a store that comes back is noticed within this. */
+export const ARBITRATION_RETRY_MS_MAX = 320
+/** An attempt without an answer for this long is followed by another; both answers, if they come, are true. */
+export const ARBITRATION_ATTEMPT_MS_MAX = 1_000
+
+/** Execution lag above which the primary is slowed down (the paper's 1 s). */
+export const LAG_LIMIT_MS = 1_000
+/** How often the primary's share of CPU is adjusted: longer than the lag takes to show the last adjustment. */
+export const LAG_INTERVAL_MS = 100
