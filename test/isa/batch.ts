@@ -7,8 +7,8 @@
  */
 import { Assembler, type Label } from '../../src/machine/cpu/isa-test/assembler.ts'
 import { writeElf } from '../../src/machine/cpu/isa-test/elf.ts'
+import { type Environment, emitExit } from '../../src/machine/cpu/isa-test/exit.ts'
 import { formOf, listing, type Mnemonic } from '../../src/machine/cpu/isa-test/instructions.ts'
-import { type Environment, emitExit } from './exit.ts'
 import {
   DATA_BYTES,
   DATA_HALF_BYTES,
@@ -245,8 +245,10 @@ class ItemEmitter {
   }
 
   #branch(target: Label, { mnemonic, operands }: Instruction, distanceBytes: number): void {
-    if (mnemonic === 'jal' || distanceBytes < BRANCH_REACH_BYTES)
-      return this.#emitTo(target, mnemonic, ...operands)
+    if (mnemonic === 'jal' || distanceBytes < BRANCH_REACH_BYTES) {
+      this.#emitTo(target, mnemonic, ...operands)
+      return
+    }
     const taken = this.#asm.label()
     const onwards = this.#asm.label()
     this.#emitTo(taken, mnemonic, ...operands)

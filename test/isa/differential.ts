@@ -4,10 +4,18 @@
  * Starting an emulator costs more than a program, so shrinking is done in rounds too: each round builds one batch
  * of all candidates that drop one item, and keeps the smallest candidate that still differs.
  */
+
+import { type Engine, runEngine } from '../../src/machine/cpu/isa-test/engine.ts'
+import type { Environment } from '../../src/machine/cpu/isa-test/exit.ts'
 import { listing } from '../../src/machine/cpu/isa-test/instructions.ts'
-import { type Batch, type BatchResult, buildBatch, type ProgramResult, programListing, readResults } from './batch.ts'
-import { type Engine, runEngine } from './engine.ts'
-import type { Environment } from './exit.ts'
+import {
+  type Batch,
+  type BatchResult,
+  buildBatch,
+  type ProgramResult,
+  programListing,
+  readResults,
+} from './batch.ts'
 import { runQemu } from './qemu.ts'
 import type { Item, Program } from './random-program.ts'
 
@@ -50,8 +58,11 @@ export async function runPrograms(runner: Runner, programs: readonly Program[]):
 /** Index of the first program whose results differ, or -1. A trap that only one side took counts at the program it hit. */
 export function firstDifference(subject: Outcome, oracle: Outcome): number {
   const { trap } = subject.result
-  const trapped = trap === null ? -1 : subject.batch.programAddresses.findLastIndex((address) => BigInt(address) <= trap.pc)
-  const differs = subject.result.programs.findIndex((program, n) => differences(program, oracle.result.programs[n]!).length > 0)
+  const trapped =
+    trap === null ? -1 : subject.batch.programAddresses.findLastIndex((address) => BigInt(address) <= trap.pc)
+  const differs = subject.result.programs.findIndex(
+    (program, n) => differences(program, oracle.result.programs[n]!).length > 0,
+  )
   if (trap !== null && oracle.result.trap === null) return Math.max(0, trapped)
   return differs
 }
@@ -61,10 +72,12 @@ export function differences(subject: ProgramResult, oracle: ProgramResult): stri
   const lines: string[] = []
   subject.registers.forEach((value, n) => {
     const wanted = oracle.registers[n]!
-    if (value !== wanted) lines.push(`${registerName(n)}: got 0x${value.toString(16)}, expected 0x${wanted.toString(16)}`)
+    if (value !== wanted)
+      lines.push(`${registerName(n)}: got 0x${value.toString(16)}, expected 0x${wanted.toString(16)}`)
   })
   subject.data.forEach((value, offset) => {
-    if (value !== oracle.data[offset]) lines.push(`data[${offset}]: got ${value}, expected ${oracle.data[offset]}`)
+    if (value !== oracle.data[offset])
+      lines.push(`data[${offset}]: got ${value}, expected ${oracle.data[offset]}`)
   })
   return lines
 }
@@ -82,7 +95,9 @@ const SHRINK_ROUNDS_MAX = 40
 export async function shrink(subject: Runner, oracle: Runner, failing: Program): Promise<Program> {
   let best = failing
   for (let round = 0; round < SHRINK_ROUNDS_MAX; round++) {
-    const candidates = reductions(best.items).slice(0, CANDIDATES_MAX).map((items) => ({ ...best, items }))
+    const candidates = reductions(best.items)
+      .slice(0, CANDIDATES_MAX)
+      .map((items) => ({ ...best, items }))
     if (candidates.length === 0) return best
     const next = await firstFailing(subject, oracle, candidates)
     if (next === null) return best
@@ -91,7 +106,11 @@ export async function shrink(subject: Runner, oracle: Runner, failing: Program):
   return best
 }
 
-async function firstFailing(subject: Runner, oracle: Runner, candidates: readonly Program[]): Promise<Program | null> {
+async function firstFailing(
+  subject: Runner,
+  oracle: Runner,
+  candidates: readonly Program[],
+): Promise<Program | null> {
   let rest = candidates
   while (rest.length > 0) {
     try {
@@ -152,7 +171,9 @@ export async function report(subject: Runner, oracle: Runner, program: Program):
     `${subject.name} differs from ${oracle.name} (program seed ${program.seed}, base register x${program.baseRegister})`,
     `initially: ${initial.join(' ')}`,
     programListing(program.items),
-    ...(trap === null ? [] : [`trapped: cause ${trap.cause} pc 0x${trap.pc.toString(16)} value 0x${trap.value.toString(16)}`]),
+    ...(trap === null
+      ? []
+      : [`trapped: cause ${trap.cause} pc 0x${trap.pc.toString(16)} value 0x${trap.value.toString(16)}`]),
     ...lines.slice(0, 20),
   ].join('\n')
 }

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { RESULTS_FILE } from './exit.ts'
+import { RESULTS_FILE } from '../../src/machine/cpu/isa-test/exit.ts'
 
 export interface QemuOptions {
   /** Extra arguments, for instance `-singlestep` to compare QEMU with itself. */

@@ -83,7 +83,15 @@ const NOT_PLAIN = new Set<string>([
 ])
 const COMPRESSED_CONTROL = new Set<string>(['c.j', 'c.jr', 'c.jalr', 'c.beqz', 'c.bnez', 'c.ebreak'])
 
-const INTEGER = MNEMONICS.filter((m) => INTEGER_EXTENSIONS.has(formOf(m).extension) && !NOT_PLAIN.has(m))
+/**
+ * QEMU before 8.0 counts into the upper half when the lower one is zero ("ctzw" of 1 << 33 gives 33). The cases with
+ * their own reference cover the instruction.
+ */
+export const WRONG_IN_QEMU = new Set<string>(['ctzw'])
+
+const INTEGER = MNEMONICS.filter(
+  (m) => INTEGER_EXTENSIONS.has(formOf(m).extension) && !NOT_PLAIN.has(m) && !WRONG_IN_QEMU.has(m),
+)
 const COMPRESSED = MNEMONICS.filter(
   (m) => formOf(m).extension === 'C' && !NOT_PLAIN.has(m) && !COMPRESSED_CONTROL.has(m),
 )
@@ -378,7 +386,10 @@ class Generator {
 
   #memory(out: Instruction[]): void {
     const roll = this.#random.below(100)
-    if (roll < 20) return this.#compressedMemory(out)
+    if (roll < 20) {
+      this.#compressedMemory(out)
+      return
+    }
     const mnemonic = this.#random.chance(55) ? this.#random.pick(LOADS) : this.#random.pick(STORES)
     const bytes = ACCESS_BYTES[mnemonic.replace(/u$/, '').slice(-1)]!
     const isLoad = (LOADS as readonly string[]).includes(mnemonic)

@@ -82,7 +82,10 @@ export class Assembler {
   /** Any 64-bit constant into register `rd`, in one to eight instructions; takes the value modulo 2^64. */
   li(rd: number, value: bigint | number): void {
     const wanted = BigInt.asIntN(64, BigInt(value))
-    if (wanted >= -2048n && wanted < 2048n) return this.emit('addi', rd, 0, Number(wanted))
+    if (wanted >= -2048n && wanted < 2048n) {
+      this.emit('addi', rd, 0, Number(wanted))
+      return
+    }
     const low = Number(BigInt.asIntN(12, wanted))
     if (wanted === BigInt.asIntN(32, wanted)) {
       this.emit('lui', rd, Number(((wanted - BigInt(low)) >> 12n) & 0xfffffn))

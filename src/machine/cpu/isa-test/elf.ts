@@ -83,7 +83,17 @@ export function writeElf(image: ElfImage): Uint8Array {
 
   const section = (
     n: number,
-    at: { name: number; type: number; flags?: number; address?: number; offset: number; size: number; link?: number; info?: number; entry?: number },
+    at: {
+      name: number
+      type: number
+      flags?: number
+      address?: number
+      offset: number
+      size: number
+      link?: number
+      info?: number
+      entry?: number
+    },
   ) => {
     const header = sectionsOffset + n * SECTION_HEADER_BYTES
     u32(header, at.name)
@@ -97,8 +107,23 @@ export function writeElf(image: ElfImage): Uint8Array {
     u64(header + 48, at.type === SHT_PROGBITS || at.type === SHT_SYMTAB ? 8 : 1)
     u64(header + 56, at.entry ?? 0)
   }
-  section(1, { name: 1, type: SHT_PROGBITS, flags: 7, address: image.base, offset: textOffset, size: image.bytes.length })
-  section(2, { name: 7, type: SHT_SYMTAB, offset: symbolsOffset, size: symbolsBytes, link: 3, info: 1, entry: SYMBOL_BYTES })
+  section(1, {
+    name: 1,
+    type: SHT_PROGBITS,
+    flags: 7,
+    address: image.base,
+    offset: textOffset,
+    size: image.bytes.length,
+  })
+  section(2, {
+    name: 7,
+    type: SHT_SYMTAB,
+    offset: symbolsOffset,
+    size: symbolsBytes,
+    link: 3,
+    info: 1,
+    entry: SYMBOL_BYTES,
+  })
   section(3, { name: 15, type: SHT_STRTAB, offset: namesOffset, size: names.length })
   section(4, { name: 23, type: SHT_STRTAB, offset: sectionNamesOffset, size: SECTION_NAMES.length })
   return file

@@ -1,5 +1,5 @@
 /** How a bare-metal test program ends and hands out its results in each environment. */
-import type { Assembler, Label } from '../../src/machine/cpu/isa-test/assembler.ts'
+import type { Assembler, Label } from './assembler.ts'
 
 /** `qemu`: semihosting writes a file and ends the emulator. `tohost`: our machine ends on a store, the test reads RAM. */
 export type Environment = 'qemu' | 'tohost'

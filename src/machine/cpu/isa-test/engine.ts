@@ -1,5 +1,5 @@
 /** Runs a bare-metal image on our machine, in either engine, and reads RAM when it has ended. */
-import { createMachine } from '../../src/machine/create.ts'
+import { createMachine } from '../../create.ts'
 
 export type Engine = 'interpreter' | 'regions'
 export const ENGINES: readonly Engine[] = ['interpreter', 'regions']
@@ -19,7 +19,13 @@ const HOT_THRESHOLD = 1
 /** Throws an Error when the image does not end by itself. */
 export function runEngine(engine: Engine, elf: Uint8Array, results: number, resultsBytes: number): EngineRun {
   const machine = createMachine(
-    { memoryBytes: MEMORY_BYTES, boot: { kind: 'bare', elf }, nics: [], disks: [], rngSeed: new Uint8Array(32) },
+    {
+      memoryBytes: MEMORY_BYTES,
+      boot: { kind: 'bare', elf },
+      nics: [],
+      disks: [],
+      rngSeed: new Uint8Array(32),
+    },
     { engine, hotThreshold: HOT_THRESHOLD },
   )
   machine.beginSlice({ clock: 0n, clockRate: 0, inputs: [] })
