@@ -335,7 +335,7 @@ export class VirtioMmio implements MmioDevice, VirtioPort {
       case 'fail':
         break
     }
-    this.#status = word | (this.#status & STATUS_NEEDS_RESET)
+    this.#status = (word & ~STATUS_NEEDS_RESET) | (this.#status & STATUS_NEEDS_RESET)
   }
 
   #reset(): void {
