@@ -3,8 +3,8 @@ import { z } from 'zod'
 import { peerSchema } from '../replica/config.ts'
 import { replicaStatusSchema } from '../replica/status.ts'
 
-/** Names go into paths and into keys of the store. */
-export const VM_NAME = /^[a-z0-9][a-z0-9-]{0,39}$/
+/** As host names (RFC 1123, 2.1): names go into paths, keys of the store and the guest's network. */
+export const VM_NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/
 
 export const vmNameSchema = z.string().regex(VM_NAME)
 

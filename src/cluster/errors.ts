@@ -9,7 +9,7 @@ export const CLUSTER_ERRORS = {
   CLUSTER_TOO_FEW_HOSTS: 'Start more hosts with `understudy up --hosts 2`, or run with --no-protect.',
   HOST_UNKNOWN: 'List the hosts with `understudy ps`.',
   HOST_COUNT_INVALID: 'Give --hosts a number from 1 to 16.',
-  VM_NAME_INVALID: 'Use 1 to 40 lower-case letters, digits and "-", beginning with a letter or digit.',
+  VM_NAME_INVALID: 'Use 1 to 40 lower-case letters, digits and "-", with a letter or digit at both ends.',
   VM_EXISTS: 'Choose another --name, or remove the old one with `understudy rm`.',
   VM_NOT_FOUND: 'List the virtual machines with `understudy ps`.',
   VM_RUNNING: 'Stop it first with `understudy stop`.',

@@ -21,7 +21,7 @@ export function stateDirectory(
   if (named !== undefined && named !== '') return resolve(named)
   const stateHome = environment.XDG_STATE_HOME
   const home =
-    stateHome !== undefined && stateHome.startsWith('/') ? stateHome : join(homedir(), '.local/state')
+    stateHome?.startsWith('/') ? stateHome : join(homedir(), '.local/state')
   return join(home, 'understudy')
 }
 

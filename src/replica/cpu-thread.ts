@@ -89,6 +89,7 @@ class CpuThread {
       sequence: slice.sequence,
       bytes: slice.bytes,
       outputs: slice.outputs,
+      framesTaken: inputs.filter((input) => input.kind === 'net-rx').length,
     })
     if (this.#share < 1) {
       const napMs = Math.min(THROTTLE_NAP_MS_MAX, (slice.elapsedMs * (1 - this.#share)) / this.#share)

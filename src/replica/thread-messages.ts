@@ -30,6 +30,8 @@ export type CpuReport =
       readonly sequence: number
       readonly bytes: Uint8Array
       readonly outputs: readonly MachineOutput[]
+      /** How many network frames the slice took in. */
+      readonly framesTaken: number
     }
   /** A frame was replayed and its digest agreed. */
   | {
