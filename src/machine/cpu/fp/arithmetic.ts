@@ -174,8 +174,8 @@ export function defineSquareRoot(module: ModuleBuilder, of: Format, name: string
   const radicand = x.significand
   const isEven = i64.xor(i64.and(x.exponent.get, i64.const(1)), i64.const(1))
   f.set(radicand, i64.shrU(radicand.get, isEven))
-  // Digit by digit: two bits of the radicand give one of the root. A sticky bit needs one past the rounding bit.
-  const rootBits = of.precision + 2
+  // Digit by digit: two bits of the radicand give one of the root, down to the rounding bit.
+  const rootBits = of.precision + 1
   const root = f.keep(i64.const(0))
   const remainder = f.keep(i64.const(0))
   const left = f.keep(i32.const(rootBits))

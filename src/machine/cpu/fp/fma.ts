@@ -77,11 +77,11 @@ export function defineFma(module: ModuleBuilder, of: Format, name: string, round
     f.if(
       i64.gtU(distance, i64.const(63)),
       () => {
-        const lost = f.keep(lower.get)
+        // The lower half goes without a trace: the addend's is zero, and a product so far down is all below
+        // the rounding bit, where its upper half alone makes the sticky bit.
         f.set(lower, upper.get)
         f.set(upper, i64.const(0))
         shiftRightSticky(f, lower, i64.sub(distance, i64.const(64)))
-        f.set(lower, i64.or(lower.get, sticky(lost.get)))
       },
       () => {
         const carried = f.keep(i64.shl(i64.shl(upper.get, i64.sub(i64.const(63), distance)), i64.const(1)))
