@@ -7,12 +7,18 @@ import { UnderstudyError } from '../errors.ts'
 import type { MachineConfig } from '../machine/config.ts'
 import type { MachineInput } from '../machine/io.ts'
 import type { Machine } from '../machine/machine.ts'
-import { FrameDecoder, FrameEncoder, inputBytesMax, SLICE_INPUT_BYTES_MAX } from '../replay/frame.ts'
+import { DivergenceError } from '../replay/errors.ts'
+import {
+  CURSOR_AT_POWER_ON,
+  type FrameCursor,
+  inputBytesMax,
+  SLICE_INPUT_BYTES_MAX,
+} from '../replay/frame.ts'
 import { ClockFollower } from './clock-follower.ts'
 import { ReplicaError } from './errors.ts'
 import { LiveCpu } from './live-cpu.ts'
 import { PendingRequests } from './pending-requests.ts'
-import { DivergenceError, ReplayCpu } from './replay-cpu.ts'
+import { ReplayCpu } from './replay-cpu.ts'
 import { RingReader, RingWriter } from './ring.ts'
 import { SlicePolicy } from './slice-policy.ts'
 import {
@@ -48,8 +54,8 @@ class CpuThread {
     this.#commands = new RingReader(data.commands)
     this.#reports = new RingWriter(data.reports)
     this.#counters = new CpuCounters(data.counters)
-    if (data.live) this.#goLive(new FrameEncoder(), 0n)
-    else this.#replay = new ReplayCpu(machine, new FrameDecoder())
+    if (data.live) this.#goLive(CURSOR_AT_POWER_ON, 0n)
+    else this.#replay = new ReplayCpu(machine)
   }
 
   /** Returns when the command ring is closed, or after an error was reported. */
@@ -149,14 +155,14 @@ class CpuThread {
   #takeOver(): void {
     if (this.#replay === null) throw new ReplicaError('MACHINE_FAILED', 'A live machine was told to go live.')
     const ticks = this.#clock.guestTicks(monotonicMs(), this.#machine.guestClock())
-    this.#goLive(new FrameEncoder(this.#replay.cursor), ticks)
+    this.#goLive(this.#replay.cursor, ticks)
     this.#replay = null
     this.#report({ kind: 'live', pending: this.#pending.list() })
   }
 
-  #goLive(encoder: FrameEncoder, ticks: bigint): void {
+  #goLive(cursor: FrameCursor, ticks: bigint): void {
     this.#policy = new SlicePolicy(monotonicMs(), ticks)
-    this.#live = new LiveCpu(this.#machine, this.#policy, encoder, monotonicMs)
+    this.#live = new LiveCpu(this.#machine, this.#policy, cursor, monotonicMs)
   }
 
   #count(): void {

@@ -1,40 +1,40 @@
 /**
- * The CPU side of a live machine: runs slices, makes a log frame of each, and hands frame and outputs to the
- * I/O thread. Time is an argument; waiting and rings are the caller's.
+ * The CPU side of a live machine: runs slices as the policy plans them and encodes a log frame of each. Waiting
+ * and rings are the caller's.
  */
 import type { MachineInput, MachineOutput } from '../machine/io.ts'
 import type { Machine, SliceEndReason } from '../machine/machine.ts'
-import type { FrameEncoder } from '../replay/frame.ts'
-import type { SlicePolicy } from './slice-policy.ts'
-import { SLICE_MS_MAX } from './slice-policy.ts'
+import { type FrameCursor, FrameEncoder } from '../replay/frame.ts'
+import { Recorder } from '../replay/recorder.ts'
+import { SLICE_MS_MAX, type SlicePolicy } from './slice-policy.ts'
 
-/** A digest of all of RAM goes by at least this often while the guest idles: that is when hashing costs nothing. */
+/** A digest of all of RAM goes by this often while the guest idles: that is when hashing costs nothing. */
 const FULL_DIGEST_IDLE_MS = 10_000
 /** And this often when it never idles. */
 const FULL_DIGEST_BUSY_MS = 60_000
-/** Idle for at least this long counts as idle for hashing. */
-const FULL_DIGEST_SLEEP_MS = 20
 
-export interface RecordedSlice {
+export interface EncodedSlice {
   readonly sequence: number
   readonly bytes: Uint8Array
   readonly outputs: readonly MachineOutput[]
-  readonly reason: SliceEndReason
   readonly elapsedMs: number
 }
 
 export class LiveCpu {
   readonly #machine: Machine
   readonly #policy: SlicePolicy
+  readonly #recorder: Recorder
   readonly #encoder: FrameEncoder
   readonly #now: () => number
   #reason: SliceEndReason
   #fullDigestMs: number
 
-  constructor(machine: Machine, policy: SlicePolicy, encoder: FrameEncoder, now: () => number) {
+  /** `cursor` is where the log continues; `now` is the host's monotonic clock in ms. */
+  constructor(machine: Machine, policy: SlicePolicy, cursor: FrameCursor, now: () => number) {
     this.#machine = machine
     this.#policy = policy
-    this.#encoder = encoder
+    this.#recorder = new Recorder(machine, cursor)
+    this.#encoder = new FrameEncoder(cursor)
     this.#now = now
     this.#reason = machine.halted ? 'halted' : 'budget'
     this.#fullDigestMs = now()
@@ -52,43 +52,26 @@ export class LiveCpu {
   }
 
   /** Runs one slice; `interrupted` tells, now and then, whether the slice should end early for something that waits. */
-  slice(inputs: readonly MachineInput[], interrupted: () => boolean): RecordedSlice {
-    const machine = this.#machine
+  slice(inputs: readonly MachineInput[], interrupted: () => boolean): EncodedSlice {
     const startMs = this.#now()
-    const plan = this.#policy.plan(startMs, machine.guestClock())
-    machine.beginSlice({ clock: plan.clock, clockRate: plan.clockRate, inputs })
-    let retired = 0
-    let reason: SliceEndReason
-    let elapsedMs: number
-    do {
-      const end = machine.run(Math.min(plan.runBudget, plan.budget - retired))
-      retired += end.retired
-      reason = end.reason
+    const plan = this.#policy.plan(startMs, this.#machine.guestClock())
+    const order = { ...plan, inputs, fullDigest: this.#fullDigestDue(startMs) }
+    let elapsedMs = 0
+    const { frame, outputs } = this.#recorder.record(order, () => {
       elapsedMs = this.#now() - startMs
-    } while (reason === 'budget' && retired < plan.budget && elapsedMs < SLICE_MS_MAX && !interrupted())
-    const outputs = machine.takeOutputs()
-    this.#reason = machine.halted ? 'halted' : reason
-    this.#policy.measured(retired, elapsedMs)
-    const { sequence } = this.#encoder.cursor
-    const bytes = this.#encoder.encode({
-      sequence,
-      clock: plan.clock,
-      clockRate: plan.clockRate,
-      inputs,
-      retired,
-      reason: this.#reason,
-      digest: machine.digest(),
-      fullDigest: this.#fullDigestDue() ? machine.fullDigest() : null,
+      return elapsedMs >= SLICE_MS_MAX || interrupted()
     })
-    return { sequence, bytes, outputs, reason: this.#reason, elapsedMs }
+    elapsedMs = this.#now() - startMs
+    // A slice that hashed all of memory says nothing about how fast instructions are.
+    if (frame.fullDigest === null) this.#policy.measured(frame.retired, elapsedMs)
+    this.#reason = frame.reason
+    return { sequence: frame.sequence, bytes: this.#encoder.encode(frame), outputs, elapsedMs }
   }
 
-  #fullDigestDue(): boolean {
-    const nowMs = this.#now()
+  #fullDigestDue(nowMs: number): boolean {
     const sinceMs = nowMs - this.#fullDigestMs
-    const due =
-      sinceMs > FULL_DIGEST_BUSY_MS ||
-      (sinceMs > FULL_DIGEST_IDLE_MS && this.#reason === 'idle' && this.sleepMs() > FULL_DIGEST_SLEEP_MS)
+    const idles = this.#reason === 'idle'
+    const due = sinceMs > (idles ? FULL_DIGEST_IDLE_MS : FULL_DIGEST_BUSY_MS)
     if (due) this.#fullDigestMs = nowMs
     return due
   }
