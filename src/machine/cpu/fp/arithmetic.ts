@@ -1,10 +1,10 @@
 /**
- * Addition, multiplication, division and square root, exactly rounded (IEEE 754-2019, 5.4.1). Integer operations only.
+ * Addition, multiplication, division and square root, exactly rounded (IEEE 754-2019, 5.4.1).
  *
  * Each is defined once for both formats. Special values go first; what is left is finite and goes through
  * unpack, one exact or sticky integer operation, and round.
  */
-import { i32, i64, select } from '../../../wasm/expr.ts'
+import { type Expr, f64, i32, i64, select, truncSat } from '../../../wasm/expr.ts'
 import type { FunctionBuilder, Local } from '../../../wasm/function.ts'
 import type { ModuleBuilder } from '../../../wasm/module.ts'
 import {
@@ -78,7 +78,7 @@ export function defineAdd(module: ModuleBuilder, of: Format, name: string, round
 }
 
 /** The zero that an exact cancellation gives: raw. */
-export function zeroOfRounding(of: Format, rounding: ReturnType<typeof i32.const>) {
+export function zeroOfRounding(of: Format, rounding: Expr): Expr {
   const negative = boxedConstant(of, 1n << BigInt(of.signBit))
   return select(i32.eq(rounding, i32.const(RDN)), negative, boxedConstant(of, 0n))
 }
@@ -113,6 +113,18 @@ export function defineMultiply(module: ModuleBuilder, of: Format, name: string, 
   return index
 }
 
+/**
+ * Division and square root take a significand as an integer of 53 bits, and the host's double-precision result as an
+ * estimate. The remainder is computed in integers, modulo 2^64: it is small, so nothing of it is lost, and it shows
+ * whether the estimate was one too large. So the floor is right whichever way the host rounds.
+ */
+const BELOW_INTEGER = i64.const(11)
+
+/** A significand from the floor (53 bits), the digit below it, and the sticky bit. */
+function fromEstimate(floor: Expr, digit: Expr, rest: Expr): Expr {
+  return i64.or(i64.or(i64.shl(floor, BELOW_INTEGER), i64.shl(digit, i64.const(10))), rest)
+}
+
 /** (a, b: raw i64, rounding: i32) → raw. */
 export function defineDivide(module: ModuleBuilder, of: Format, name: string, round: number): number {
   const { index, body: f } = module.function(['i64', 'i64', 'i32'], ['i64'], name)
@@ -134,27 +146,26 @@ export function defineDivide(module: ModuleBuilder, of: Format, name: string, ro
 
   const x = unpack(f, of, a.get)
   const y = unpack(f, of, b.get)
-  // As integers of `precision` bits, so that a remainder, shifted by a digit, still fits 64 bits.
-  const digitBits = 64 - of.precision
-  const divisor = f.keep(i64.shrU(y.significand.get, i64.const(digitBits)))
-  const remainder = f.keep(i64.shrU(x.significand.get, i64.const(digitBits)))
+  const dividend = f.keep(i64.shrU(x.significand.get, BELOW_INTEGER))
+  const divisor = f.keep(i64.shrU(y.significand.get, BELOW_INTEGER))
   const exponent = f.keep(i64.sub(x.exponent.get, y.exponent.get))
-  f.if(i64.ltU(remainder.get, divisor.get), () => {
-    f.set(remainder, i64.shl(remainder.get, i64.const(1)))
+  f.if(i64.ltU(dividend.get, divisor.get), () => {
+    f.set(dividend, i64.shl(dividend.get, i64.const(1)))
     f.set(exponent, i64.sub(exponent.get, i64.const(1)))
   })
-  // The quotient is now in [1, 2): a one, then long division, a digit of `digitBits` bits at a time.
-  f.set(remainder, i64.sub(remainder.get, divisor.get))
-  const quotient = f.keep(i64.const(1))
-  const digits = Math.ceil((of.precision + 1) / digitBits)
-  for (let digit = 0; digit < digits; digit++) {
-    f.set(remainder, i64.shl(remainder.get, i64.const(digitBits)))
-    const next = f.keep(i64.divU(remainder.get, divisor.get))
-    f.set(remainder, i64.sub(remainder.get, i64.mul(next.get, divisor.get)))
-    f.set(quotient, i64.or(i64.shl(quotient.get, i64.const(digitBits)), next.get))
-  }
-  const toTop = i64.const(63 - digits * digitBits)
-  const significand = i64.or(i64.shl(quotient.get, toTop), sticky(remainder.get))
+  // The quotient is now in [1, 2). Its floor in units of 2^-52, and the remainder that puts the estimate right.
+  const estimate = f64.div(f64.convertI64S(dividend.get), f64.convertI64S(divisor.get))
+  const quotient = f.keep(truncSat.i64FromF64S(f64.mul(estimate, f64.const(2 ** 52))))
+  const remainder = f.keep(i64.sub(i64.shl(dividend.get, i64.const(52)), i64.mul(quotient.get, divisor.get)))
+  f.if(i64.ltS(remainder.get, i64.const(0)), () => {
+    f.set(quotient, i64.sub(quotient.get, i64.const(1)))
+    f.set(remainder, i64.add(remainder.get, divisor.get))
+  })
+  // One more digit, and whether anything is left.
+  f.set(remainder, i64.shl(remainder.get, i64.const(1)))
+  const digit = f.keep(i64.extendU(i64.geU(remainder.get, divisor.get)))
+  f.set(remainder, i64.sub(remainder.get, i64.mul(digit.get, divisor.get)))
+  const significand = fromEstimate(quotient.get, digit.get, sticky(remainder.get))
   const rounded = { sign: sign.get, exponent: exponent.get, significand }
   returnRounded(f, round, rounded, f.paramLocals[2].get)
   return index
@@ -170,32 +181,20 @@ export function defineSquareRoot(module: ModuleBuilder, of: Format, name: string
   f.if(isInfinite(of, a.get), () => f.return(box(of, a.get)))
 
   const x = unpack(f, of, a.get)
-  // With an even exponent the radicand is in [1, 4); its two integer bits are the top two.
-  const radicand = x.significand
-  const isEven = i64.xor(i64.and(x.exponent.get, i64.const(1)), i64.const(1))
-  f.set(radicand, i64.shrU(radicand.get, isEven))
-  // Digit by digit: two bits of the radicand give one of the root, down to the rounding bit.
-  const rootBits = of.precision + 1
-  const root = f.keep(i64.const(0))
-  const remainder = f.keep(i64.const(0))
-  const left = f.keep(i32.const(rootBits))
-  f.loop((next) => {
-    const pair = i64.shrU(radicand.get, i64.const(62))
-    f.set(remainder, i64.or(i64.shl(remainder.get, i64.const(2)), pair))
-    f.set(radicand, i64.shl(radicand.get, i64.const(2)))
-    const trial = f.keep(i64.or(i64.shl(root.get, i64.const(2)), i64.const(1)))
-    f.set(root, i64.shl(root.get, i64.const(1)))
-    f.if(i64.geU(remainder.get, trial.get), () => {
-      f.set(remainder, i64.sub(remainder.get, trial.get))
-      f.set(root, i64.or(root.get, i64.const(1)))
-    })
-    f.set(left, i32.sub(left.get, i32.const(1)))
-    f.brIf(next, left.get)
+  // With an even exponent the radicand is in [1, 4) and its root in [1, 2).
+  const isOdd = i64.and(x.exponent.get, i64.const(1))
+  const radicand = f.keep(i64.shl(i64.shrU(x.significand.get, BELOW_INTEGER), isOdd))
+  // The floor of the root in units of 2^-52, and the remainder that puts the estimate right.
+  const estimate = f64.sqrt(f64.convertI64S(radicand.get))
+  const root = f.keep(truncSat.i64FromF64S(f64.mul(estimate, f64.const(2 ** 26))))
+  const remainder = f.keep(i64.sub(i64.shl(radicand.get, i64.const(52)), i64.mul(root.get, root.get)))
+  f.if(i64.ltS(remainder.get, i64.const(0)), () => {
+    f.set(root, i64.sub(root.get, i64.const(1)))
+    f.set(remainder, i64.add(remainder.get, i64.add(i64.shl(root.get, i64.const(1)), i64.const(1))))
   })
-  const significand = i64.or(
-    i64.shl(root.get, i64.const(64 - rootBits)),
-    sticky(i64.or(remainder.get, radicand.get)),
-  )
+  // (root + 1/2)^2 is root^2 + root + 1/4, which no remainder meets exactly.
+  const digit = i64.extendU(i64.gtS(remainder.get, root.get))
+  const significand = fromEstimate(root.get, digit, sticky(remainder.get))
   const exponent = i64.shrS(x.exponent.get, i64.const(1))
   returnRounded(f, round, { sign: x.sign.get, exponent, significand }, f.paramLocals[1].get)
   return index
