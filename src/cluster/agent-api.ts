@@ -18,6 +18,7 @@ export const replicaOrderSchema = z.object({
   image: z.string().nullable(),
   append: z.string(),
   memoryBytes: z.int().positive(),
+  powerOffInput: z.string().nullable(),
   mac: z.string(),
   rngSeed: z.string(),
   /** Where and by which token the replica joins the VM's network segment. */

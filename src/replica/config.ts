@@ -34,6 +34,8 @@ export const replicaConfigSchema = z.object({
   /** Appended to the image's kernel command line. */
   append: z.string(),
   memoryBytes: z.int().positive(),
+  /** What to type on the guest's serial console to make it power itself off; null when the image knows nothing. */
+  powerOffInput: z.string().nullable(),
   /** Six bytes in hexadecimal. */
   mac: z.string().regex(/^[0-9a-f]{12}$/),
   /** 32 to 64 bytes in hexadecimal; the same on both sides of a pair. */

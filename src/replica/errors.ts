@@ -7,11 +7,8 @@ export const REPLICA_ERRORS = {
   RING_CLOSED: 'The other thread has ended; its own error says why.',
   CONFIG_INVALID: 'Start replicas through `understudy run`, which writes their configuration.',
   MACHINE_FAILED: 'Keep the log and report it; the other replica, if there is one, goes on.',
-  DIVERGED:
-    'This is a bug in the machine: keep the log file that the event names; replaying it shows the bug.',
+  NOT_PROTECTED: 'Look at `understudy ps`; wait until it says protected.',
   CHANNEL_NONSENSE: 'Check that only replicas of one virtual machine connect to this port.',
-  CHANNEL_REFUSED: 'A replica of another generation or virtual machine called; it halts by itself.',
-  CHANNEL_TIMEOUT: 'Check that the other host is up and reachable.',
   LISTEN_FAILED: 'Check that the loopback interface is up and that file descriptors are left.',
 } as const
 

@@ -14,7 +14,7 @@ export interface NetworkPort {
   /** This replica is live in `generation`: frames flow from now on. */
   goLive(generation: number): void
   send(frame: Uint8Array): void
-  /** The first `frames` of the delivered frames are safe with the backup. */
+  /** The first `frames` of all frames delivered here are safe with the backup. */
   taken(frames: number): void
   close(): void
 }
@@ -26,15 +26,15 @@ const WAITING_BYTES_MAX = 8 * 1024 * 1024
 const NIC = 0
 
 export class Outside {
-  readonly #network: NetworkPort | null
+  readonly #network: NetworkPort
   readonly #console: ConsoleHub
   readonly #announcement: Uint8Array
   #cpu: Cpu | null = null
-  #ledger = new DeliveryLedger()
+  readonly #ledger = new DeliveryLedger()
   #live = false
 
   /** `announcement` is the broadcast frame that tells where the machine's MAC now is. */
-  constructor(network: NetworkPort | null, console: ConsoleHub, announcement: Uint8Array) {
+  constructor(network: NetworkPort, console: ConsoleHub, announcement: Uint8Array) {
     this.#network = network
     this.#console = console
     this.#announcement = announcement
@@ -45,20 +45,18 @@ export class Outside {
   }
 
   goLive(generation: number): void {
-    // A primary that goes on alone in the next generation keeps its link, and the gateway its count.
-    if (!this.#live) this.#ledger = new DeliveryLedger()
     this.#live = true
-    this.#network?.goLive(generation)
+    this.#network.goLive(generation)
   }
 
   announce(): void {
-    this.#network?.send(this.#announcement)
+    this.#network.send(this.#announcement)
   }
 
   /** Lets outputs go, in order. Power-off is acted on by the protocol, which sees it in the log entry. */
   release(outputs: readonly VisibleOutput[]): void {
     for (const output of outputs) {
-      if (output.kind === 'net-tx' && output.nic === NIC) this.#network?.send(output.frame)
+      if (output.kind === 'net-tx' && output.nic === NIC) this.#network.send(output.frame)
       if (output.kind === 'console-tx' && output.port === 'uart') this.#console.write(output.data)
     }
   }
@@ -71,10 +69,10 @@ export class Outside {
 
   /** A frame came from the network. */
   frameArrived(frame: Uint8Array): void {
-    if (!this.#live || this.#cpu === null) return
-    const room = this.#cpu.waitingBytes < WAITING_BYTES_MAX
+    const cpu = this.#live ? this.#cpu : null
+    const room = cpu !== null && cpu.waitingBytes < WAITING_BYTES_MAX
     this.#ledger.delivered(room)
-    if (room) this.#cpu.send({ kind: 'input', input: { kind: 'net-rx', nic: NIC, frame } })
+    if (room) cpu.send({ kind: 'input', input: { kind: 'net-rx', nic: NIC, frame } })
   }
 
   /** Somebody typed. */
@@ -91,12 +89,12 @@ export class Outside {
   /** The log up to `throughSequence` cannot be lost any more. */
   safe(throughSequence: number): void {
     const frames = this.#ledger.safe(throughSequence)
-    if (frames !== null) this.#network?.taken(frames)
+    if (frames !== null) this.#network.taken(frames)
   }
 
   close(): void {
     this.#live = false
-    this.#network?.close()
+    this.#network.close()
     this.#console.close()
   }
 }
