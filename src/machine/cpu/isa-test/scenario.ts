@@ -1,0 +1,357 @@
+/**
+ * Scenarios: short bare-metal stories about traps, privilege, translation and interrupts. Code and expectation are
+ * written side by side: each step emits instructions and says what must appear in the log that the trap handlers
+ * keep. The log is all that is compared.
+ *
+ * Conventions of the code: x26 points at the end of the log, x27 says where to go on after an exception, x17 asks
+ * for M-mode by an environment call, and the handlers use x28-x31.
+ */
+import { Assembler, type Label } from './assembler.ts'
+import { writeElf } from './elf.ts'
+import { emitExit, type Environment } from './exit.ts'
+import { CAUSE, CSR, MACHINE, type Privilege, PTE, STATUS, SUPERVISOR } from './privileged.ts'
+
+/** Where things lie. All of it is fixed so that page table entries are constants. */
+export const LAYOUT = {
+  code: 0x8000_0000,
+  rootTable: 0x8001_0000,
+  middleTable: 0x8001_1000,
+  leafTable: 0x8001_2000,
+  /** Four pages of data that scenarios map as they like. */
+  pages: 0x8001_4000,
+  log: 0x8002_0000,
+  tohost: 0x8003_0000,
+} as const
+
+/** All of RAM is mapped once more for user mode, so much lower: user code must lie in user pages. */
+export const USER_ALIAS_OFFSET = 0x4000_0000
+/** The virtual page that the leaf table's entry 0 maps; entry n maps n pages on. */
+export const WINDOW = 0x0020_0000
+
+const LOG_BYTES = 16 * 1024
+const CODE_BYTES_MAX = LAYOUT.rootTable - LAYOUT.code
+const LOG_POINTER = 26
+const RESUME = 27
+const CALL_REGISTER = 17
+const TO_MACHINE = 0x4d4d
+const T0 = 28
+const T1 = 29
+const FROM_MACHINE_HANDLER = 0x4d
+const FROM_SUPERVISOR_HANDLER = 0x53
+const MACHINE_STATUS_LOGGED = STATUS.mie | STATUS.mpie | STATUS.mpp
+const SUPERVISOR_STATUS_LOGGED = STATUS.sie | STATUS.spie | STATUS.spp
+
+export interface ExpectedTrap {
+  readonly cause: number
+  /** Where it is taken from; M by default. */
+  readonly from?: Privilege
+  /** mtval or stval; by default not checked where the manual leaves a choice, else 0. */
+  readonly value?: bigint | number
+  /** Taken in S-mode because it is delegated. */
+  readonly delegated?: boolean
+  /** The program counter when it is not the trapping instruction's own address. */
+  readonly pc?: Label | bigint
+}
+
+export interface Scenario {
+  readonly name: string
+  build(story: Story): void
+  /** Why QEMU, allowed by the manual, does otherwise; such scenarios are not compared with it. */
+  readonly notInQemu?: string
+}
+
+type Expected = () => bigint
+
+export interface ScenarioImage {
+  readonly elf: Uint8Array
+  readonly log: number
+  readonly logBytes: number
+  /** The words the log must hold, with what each stands for. */
+  readonly expected: readonly { readonly what: string; readonly value: bigint }[]
+}
+
+export class Story {
+  readonly asm = new Assembler(LAYOUT.code)
+  readonly #expected: { what: string; value: Expected }[] = []
+  readonly #tables = new Map<number, bigint>()
+  /** Virtual minus physical address of the code now running, for expected program counters. */
+  #alias = 0n
+
+  constructor() {
+    const { asm } = this
+    const start = asm.label('start')
+    asm.emitTo(start, 'jal', 0)
+    this.#machineHandler()
+    this.#supervisorHandler()
+    asm.align(4)
+    asm.bind(start)
+    asm.li(LOG_POINTER, LAYOUT.log)
+    asm.li(T0, this.#machineHandlerAddress)
+    asm.emit('csrrw', 0, CSR.mtvec, T0)
+    asm.li(T0, this.#supervisorHandlerAddress)
+    asm.emit('csrrw', 0, CSR.stvec, T0)
+    // Allow S and U everything: QEMU denies all without a physical memory protection entry; we have none and ignore it.
+    asm.li(T0, -1)
+    asm.emit('csrrw', 0, CSR.pmpaddr0, T0)
+    asm.li(T0, 0x1f)
+    asm.emit('csrrw', 0, CSR.pmpcfg0, T0)
+  }
+
+  #machineHandlerAddress = 0
+  #supervisorHandlerAddress = 0
+
+  /** Appends a register to the log and expects a value there. */
+  log(what: string, register: number, expected: bigint | number): void {
+    this.#append(register)
+    this.#expected.push({ what, value: () => BigInt.asUintN(64, BigInt(expected)) })
+  }
+
+  logAddress(what: string, register: number, expected: Label): void {
+    this.#append(register)
+    const alias = this.#alias
+    this.#expected.push({ what, value: () => BigInt(this.asm.addressOf(expected)) + alias })
+  }
+
+  #append(register: number): void {
+    this.asm.emit('sd', register, LOG_POINTER, 0)
+    this.asm.emit('addi', LOG_POINTER, LOG_POINTER, 8)
+  }
+
+  /** Reads a CSR, keeps the bits of `mask`, and logs them. Uses x5. */
+  logCsr(what: string, csr: number, expected: bigint | number, mask?: bigint): void {
+    this.asm.emit('csrrs', 5, csr, 0)
+    if (mask !== undefined) {
+      this.asm.li(6, mask)
+      this.asm.emit('and', 5, 5, 6)
+    }
+    this.log(what, 5, expected)
+  }
+
+  /** Writes a CSR through x5. */
+  setCsr(csr: number, value: bigint | number): void {
+    this.asm.li(5, value)
+    this.asm.emit('csrrw', 0, csr, 5)
+  }
+
+  setBits(csr: number, bits: bigint | number): void {
+    this.asm.li(5, bits)
+    this.asm.emit('csrrs', 0, csr, 5)
+  }
+
+  clearBits(csr: number, bits: bigint | number): void {
+    this.asm.li(5, bits)
+    this.asm.emit('csrrc', 0, csr, 5)
+  }
+
+  /** Emits something whose first instruction must trap, and goes on behind it. */
+  trap(what: string, emit: () => void, expected: ExpectedTrap): void {
+    const { asm } = this
+    const next = asm.label()
+    asm.loadAddress(RESUME, next)
+    const at = asm.here()
+    emit()
+    asm.bind(next)
+    this.expectTrap(what, { ...expected, pc: expected.pc ?? at })
+  }
+
+  /** Expects an exception at this point of the log; the code has been or will be emitted by the scenario. */
+  expectTrap(what: string, { cause, from = MACHINE, value = 0, delegated = false, pc = 0n }: ExpectedTrap): void {
+    const alias = this.#alias
+    const address = () => (typeof pc === 'bigint' ? pc : BigInt(this.asm.addressOf(pc)) + alias)
+    this.#expectRecord(what, delegated, BigInt(cause), address, BigInt.asUintN(64, BigInt(value)), from)
+  }
+
+  /**
+   * Expects an interrupt taken at `pc`. The handlers mask it in mie (or sie) and return. `enabled`: xIE was set
+   * before, which shows in xPIE; it always is unless the interrupt came from a less privileged mode.
+   */
+  expectInterrupt(what: string, interrupt: number, from: Privilege, pc: Label, options: { delegated?: boolean; enabled?: boolean } = {}): void {
+    const alias = this.#alias
+    const { delegated = false, enabled = true } = options
+    const cause = (1n << 63n) | BigInt(interrupt)
+    this.#expectRecord(what, delegated, cause, () => BigInt(this.asm.addressOf(pc)) + alias, 0n, from, enabled)
+  }
+
+  #expectRecord(what: string, delegated: boolean, cause: bigint, pc: Expected, value: bigint, from: Privilege, enabled = false): void {
+    const status = delegated
+      ? (from === SUPERVISOR ? STATUS.spp : 0n) | (enabled ? STATUS.spie : 0n)
+      : (BigInt(from) << 11n) | (enabled ? STATUS.mpie : 0n)
+    const push = (field: string, expected: Expected) => this.#expected.push({ what: `${what}: ${field}`, value: expected })
+    push('handler', () => BigInt(delegated ? FROM_SUPERVISOR_HANDLER : FROM_MACHINE_HANDLER))
+    push('cause', () => cause)
+    push('pc', pc)
+    push('value', () => value)
+    push('status', () => status)
+  }
+
+  /** Leaves for a lower privilege; goes on at the next instruction, in U-mode at its alias when translation is on. */
+  enter(privilege: Privilege, options: { readonly aliased?: boolean } = {}): void {
+    const { asm } = this
+    const next = asm.label()
+    asm.loadAddress(5, next)
+    if (options.aliased) {
+      asm.li(6, USER_ALIAS_OFFSET)
+      asm.emit('sub', 5, 5, 6)
+    }
+    asm.emit('csrrw', 0, CSR.mepc, 5)
+    // MRET moves MPIE to MIE: left set by an earlier return, it would let interrupts in.
+    this.clearBits(CSR.mstatus, STATUS.mpp | STATUS.mpie)
+    this.setBits(CSR.mstatus, BigInt(privilege) << 11n)
+    asm.emit('mret')
+    asm.bind(next)
+    this.#alias = options.aliased ? -BigInt(USER_ALIAS_OFFSET) : 0n
+  }
+
+  /** Back to M-mode from any privilege, by an environment call that is not logged. */
+  toMachine(): void {
+    const { asm } = this
+    const next = asm.label()
+    asm.li(CALL_REGISTER, TO_MACHINE)
+    asm.loadAddress(RESUME, next)
+    if (this.#alias !== 0n) {
+      asm.li(5, USER_ALIAS_OFFSET)
+      asm.emit('add', RESUME, RESUME, 5)
+    }
+    asm.emit('ecall')
+    asm.bind(next)
+    this.#alias = 0n
+  }
+
+  /** Writes page table entry `index` of the table at `table` into the image. */
+  entry(table: number, index: number, physical: number, flags: number): void {
+    this.#tables.set(table + 8 * index, (BigInt(physical) >> 12n << 10n) | BigInt(flags))
+  }
+
+  /**
+   * The usual tables: RAM at its own address for S-mode, once more at the user alias for U-mode, both as gigapages
+   * with A and D set, and the leaf table's window at WINDOW. The tables are in the image; this turns nothing on.
+   */
+  usualTables(): void {
+    const all = PTE.v | PTE.r | PTE.w | PTE.x | PTE.a | PTE.d
+    this.entry(LAYOUT.rootTable, 2, 0x8000_0000, all)
+    this.entry(LAYOUT.rootTable, 1, 0x8000_0000, all | PTE.u)
+    this.entry(LAYOUT.rootTable, 0, LAYOUT.middleTable, PTE.v)
+    this.entry(LAYOUT.middleTable, WINDOW / 0x20_0000, LAYOUT.leafTable, PTE.v)
+  }
+
+  image(environment: Environment): ScenarioImage {
+    const { asm } = this
+    const results = asm.label('log')
+    const tohost = asm.label('tohost')
+    emitExit(asm, environment, { results, resultsBytes: LOG_BYTES, tohost })
+    if (asm.address - LAYOUT.code > CODE_BYTES_MAX) throw new RangeError('the scenario does not fit its code area')
+    for (const [address, entry] of [...this.#tables].sort(([a], [b]) => a - b)) {
+      asm.advanceTo(address)
+      asm.double(entry)
+    }
+    asm.advanceTo(LAYOUT.log)
+    asm.bind(results)
+    asm.advanceTo(LAYOUT.tohost)
+    asm.bind(tohost)
+    asm.double(0n)
+    const elf = writeElf({ base: LAYOUT.code, bytes: asm.finish(), symbols: { tohost: LAYOUT.tohost } })
+    return { elf, log: LAYOUT.log, logBytes: LOG_BYTES, expected: this.#expected.map(({ what, value }) => ({ what, value: value() })) }
+  }
+
+  #machineHandler(): void {
+    const { asm } = this
+    asm.align(4)
+    this.#machineHandlerAddress = asm.address
+    const logIt = asm.label()
+    const interrupt = asm.label()
+    asm.emit('csrrs', T0, CSR.mcause, 0)
+    asm.emitTo(interrupt, 'blt', T0, 0)
+    // Environment calls with the magic number are the way back to M-mode.
+    asm.li(T1, TO_MACHINE)
+    asm.emitTo(logIt, 'bne', CALL_REGISTER, T1)
+    asm.emit('addi', T1, T0, -CAUSE.userCall)
+    asm.emit('sltiu', T1, T1, CAUSE.machineCall - CAUSE.userCall + 1)
+    asm.emitTo(logIt, 'beq', T1, 0)
+    asm.li(T1, STATUS.mpp)
+    asm.emit('csrrs', 0, CSR.mstatus, T1)
+    asm.emit('addi', CALL_REGISTER, 0, 0)
+    asm.emit('csrrw', 0, CSR.mepc, RESUME)
+    asm.emit('mret')
+    asm.bind(logIt)
+    this.#logTrap(FROM_MACHINE_HANDLER, CSR.mepc, CSR.mtval, CSR.mstatus, MACHINE_STATUS_LOGGED)
+    asm.emit('csrrw', 0, CSR.mepc, RESUME)
+    asm.emit('mret')
+    asm.bind(interrupt)
+    this.#logTrap(FROM_MACHINE_HANDLER, CSR.mepc, CSR.mtval, CSR.mstatus, MACHINE_STATUS_LOGGED)
+    this.#mask(CSR.mie)
+    asm.emit('mret')
+  }
+
+  #supervisorHandler(): void {
+    const { asm } = this
+    asm.align(4)
+    this.#supervisorHandlerAddress = asm.address
+    const interrupt = asm.label()
+    asm.emit('csrrs', T0, CSR.scause, 0)
+    this.#logTrap(FROM_SUPERVISOR_HANDLER, CSR.sepc, CSR.stval, CSR.sstatus, SUPERVISOR_STATUS_LOGGED)
+    asm.emitTo(interrupt, 'blt', T0, 0)
+    asm.emit('csrrw', 0, CSR.sepc, RESUME)
+    asm.emit('sret')
+    asm.bind(interrupt)
+    this.#mask(CSR.sie)
+    asm.emit('sret')
+  }
+
+  /** The cause is in T0. The value is not logged where the manual lets it be zero or not. */
+  #logTrap(marker: number, epc: number, tval: number, status: number, mask: bigint): void {
+    const { asm } = this
+    const fields = [
+      () => asm.li(T1, marker),
+      () => asm.emit('addi', T1, T0, 0),
+      () => asm.emit('csrrs', T1, epc, 0),
+      () => {
+        const checked = asm.label()
+        asm.emit('addi', T1, T0, -CAUSE.illegal)
+        asm.emit('sltiu', T1, T1, CAUSE.breakpoint - CAUSE.illegal + 1)
+        asm.emit('addi', 30, 0, 0)
+        asm.emitTo(checked, 'bne', T1, 0)
+        asm.emit('csrrs', 30, tval, 0)
+        asm.bind(checked)
+        asm.emit('addi', T1, 30, 0)
+      },
+      () => {
+        asm.emit('csrrs', T1, status, 0)
+        asm.li(30, mask)
+        asm.emit('and', T1, T1, 30)
+      },
+    ]
+    fields.forEach((load, n) => {
+      load()
+      asm.emit('sd', T1, LOG_POINTER, 8 * n)
+    })
+    asm.emit('addi', LOG_POINTER, LOG_POINTER, 8 * fields.length)
+  }
+
+  /** Clears the bit of the interrupt in T0, so that it is taken once. */
+  #mask(enables: number): void {
+    this.asm.emit('addi', T1, 0, 1)
+    this.asm.emit('sll', T1, T1, T0)
+    this.asm.emit('csrrc', 0, enables, T1)
+  }
+}
+
+export function buildScenario(scenario: Scenario, environment: Environment): ScenarioImage {
+  const story = new Story()
+  scenario.build(story)
+  return story.image(environment)
+}
+
+/** Differences between a log and what it must hold; empty when all is well. A word after the end must be zero. */
+export function scenarioFailures({ expected }: ScenarioImage, log: Uint8Array): string[] {
+  const view = new DataView(log.buffer, log.byteOffset, log.byteLength)
+  const lines: string[] = []
+  const hex = (value: bigint) => `0x${value.toString(16)}`
+  expected.forEach(({ what, value }, n) => {
+    const got = view.getBigUint64(8 * n, true)
+    if (got !== value) lines.push(`${n}: ${what}: got ${hex(got)}, expected ${hex(value)}`)
+  })
+  const beyond = view.getBigUint64(8 * expected.length, true)
+  if (beyond !== 0n) lines.push(`the log goes on with ${hex(beyond)}`)
+  return lines
+}
+
