@@ -9,7 +9,20 @@
  */
 import { call, type Expr, f32, f64, i32, i64, select, truncSat, v128 } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Local } from '../../wasm/function.ts'
-import { box, F32, F64, type Format, isBoxed, NV, NX, negated, RTZ, raise, unbox } from './fp/format.ts'
+import {
+  box,
+  F32,
+  F64,
+  type Format,
+  isBoxed,
+  isSafelyNormal,
+  NV,
+  NX,
+  negated,
+  RTZ,
+  raise,
+  unbox,
+} from './fp/format.ts'
 import type { FloatFunction } from './fp/library.ts'
 import type { Meaning, Operands } from './semantics.ts'
 
@@ -24,17 +37,6 @@ function hostValue(of: Format, raw: Expr): Expr {
 
 function rawOfHost(of: Format, value: Expr): Expr {
   return of === F64 ? i64.reinterpret(value) : box(F32, i64.extendU(i32.reinterpret(value)))
-}
-
-/**
- * Whether the exponent field is neither 0 nor 1 nor all ones. 1 is left out because the least normal number may have been
- * rounded up to from a tiny one, which raises underflow.
- */
-function isSafelyNormal(of: Format, raw: Expr): Expr {
-  const exponentAt = BigInt(of.fractionBits + 64 - of.signBit)
-  const exponentOnTop = i64.shl(raw, i64.const(64 - of.signBit))
-  const count = BigInt(of.exponentOnes - 2)
-  return i64.ltU(i64.sub(exponentOnTop, i64.const(2n << exponentAt)), i64.const(count << exponentAt))
 }
 
 function allBoxed(of: Format, operands: readonly Local[]): Expr {

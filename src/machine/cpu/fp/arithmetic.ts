@@ -7,10 +7,12 @@
 import { type Expr, f64, i32, i64, select, truncSat } from '../../../wasm/expr.ts'
 import type { FunctionBuilder, Local } from '../../../wasm/function.ts'
 import type { ModuleBuilder } from '../../../wasm/module.ts'
+import { returnExactProduct, returnExactSum } from './exact.ts'
 import {
   box,
   boxedConstant,
   DZ,
+  F64,
   type Format,
   isFiniteNumber,
   isInfinite,
@@ -41,6 +43,7 @@ function signBitOf(of: Format, sign: Local) {
 export function defineAdd(module: ModuleBuilder, of: Format, name: string, round: number): number {
   const { index, body: f } = module.function(['i64', 'i64', 'i32'], ['i64'], name)
   const rounding = f.paramLocals[2].get
+  if (of === F64) returnExactSum(f, f.paramLocals[0].get, f.paramLocals[1].get)
   // `a` is the larger in magnitude, so it alone decides whether there is a special value.
   const [a, b] = plainOperands(f, of, f.paramLocals[0], f.paramLocals[1])
   f.if(i64.ltU(magnitude(of, a.get), magnitude(of, b.get)), () => {
@@ -94,6 +97,7 @@ export function defineSubtract(module: ModuleBuilder, of: Format, name: string, 
 /** (a, b: raw i64, rounding: i32) → raw. */
 export function defineMultiply(module: ModuleBuilder, of: Format, name: string, round: number): number {
   const { index, body: f } = module.function(['i64', 'i64', 'i32'], ['i64'], name)
+  if (of === F64) returnExactProduct(f, f.paramLocals[0].get, f.paramLocals[1].get)
   const [a, b] = plainOperands(f, of, f.paramLocals[0], f.paramLocals[1])
   const sign = f.keep(signOf(of, i64.xor(a.get, b.get)))
   const anyZero = () => i32.or(isZero(of, a.get), isZero(of, b.get))

@@ -1,8 +1,10 @@
 import { i32, i64, select } from '../../../wasm/expr.ts'
 import type { ModuleBuilder } from '../../../wasm/module.ts'
 import { zeroOfRounding } from './arithmetic.ts'
+import { returnExactFma } from './exact.ts'
 import {
   box,
+  F64,
   type Format,
   isFiniteNumber,
   isInfinite,
@@ -29,6 +31,7 @@ import { multiplyWide, shiftRightSticky, sticky, unpack } from './unpack.ts'
 export function defineFma(module: ModuleBuilder, of: Format, name: string, round: number): number {
   const { index, body: f } = module.function(['i64', 'i64', 'i64', 'i32'], ['i64'], name)
   const rounding = f.paramLocals[3].get
+  if (of === F64) returnExactFma(f, f.paramLocals[0].get, f.paramLocals[1].get, f.paramLocals[2].get)
   const a = f.keep(unbox(of, f.paramLocals[0].get))
   const b = f.keep(unbox(of, f.paramLocals[1].get))
   const c = f.keep(unbox(of, f.paramLocals[2].get))

@@ -114,6 +114,17 @@ export function isFiniteNumber(of: Format, bits: Expr): Expr {
   return i64.ltU(magnitude(of, bits), i64.const(of.infinity))
 }
 
+/**
+ * Whether the exponent field is neither 0 nor 1 nor all ones. 1 is left out because the least normal number may have been
+ * rounded up to from a tiny one, which raises underflow.
+ */
+export function isSafelyNormal(of: Format, raw: Expr): Expr {
+  const exponentAt = BigInt(of.fractionBits + 64 - of.signBit)
+  const exponentOnTop = i64.shl(raw, i64.const(64 - of.signBit))
+  const count = BigInt(of.exponentOnes - 2)
+  return i64.ltU(i64.sub(exponentOnTop, i64.const(2n << exponentAt)), i64.const(count << exponentAt))
+}
+
 /** Raises exception flags: an i64 of fflags bits, or a constant. */
 export function raise(f: FunctionBuilder, flags: Expr | number): void {
   const address = i32.const(field.fcsr)

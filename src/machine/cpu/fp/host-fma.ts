@@ -16,24 +16,27 @@ const TIES: readonly (readonly [a: number, b: number, c: number, fused: number])
   [1 + 2 ** -52, 1 - 2 ** -52, 2 ** 53 + 2, 2 ** 53 + 2],
 ]
 
+type MultiplyAdd = (a: number, b: number, c: number) => number
+
+/** Whether a multiply-add rounds once, judged by cases in which each way of rounding twice shows. */
+export function roundsOnce(multiplyAdd: MultiplyAdd): boolean {
+  return (
+    CANCELLATIONS.every(([a, b, fused]) => multiplyAdd(a, b, -(a * b)) === fused) &&
+    TIES.every(([a, b, c, fused]) => multiplyAdd(a, b, c) === fused)
+  )
+}
+
 /**
  * Whether `f64x2.relaxed_madd` rounds once on this host. The instruction is allowed to round twice (Relaxed SIMD,
  * "Relaxed multiply-add"), and does so where the processor has no fused instruction. Ask once, at start-up.
  */
 export function hostFmaIsFused(): boolean {
   const module = new ModuleBuilder()
-  const { body } = module.function(['f64', 'f64', 'f64'], ['f64'], 'fma')
+  const { body } = module.function(['f64', 'f64', 'f64'], ['f64'], 'multiplyAdd')
   const [a, b, c] = body.paramLocals.map((p) => v128.splatF64(p.get))
   body.return(v128.lane0F64(v128.relaxedMaddF64(a, b, c)))
   const bytes = module.finish()
   if (!WebAssembly.validate(bytes)) return false
-  const fma = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports.fma as (
-    a: number,
-    b: number,
-    c: number,
-  ) => number
-  return (
-    CANCELLATIONS.every(([x, y, fused]) => fma(x, y, -(x * y)) === fused) &&
-    TIES.every(([x, y, z, fused]) => fma(x, y, z) === fused)
-  )
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes))
+  return roundsOnce(instance.exports.multiplyAdd as MultiplyAdd)
 }
