@@ -45,6 +45,7 @@ export interface RunResult {
 
 /** The kernel takes 256 bits; more is mixed in as well. */
 const RNG_SEED_BYTES = 64
+const NANOSECONDS_PER_MS = 1_000_000n
 /** Exit statuses are a byte. A larger one is a failure and must not come out as 0. */
 const EXIT_STATUS_MAX = 255
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
@@ -64,6 +65,7 @@ export async function runMachine(
       nics: options.nics.map((_, index) => ({ mac: macAddress(index) })),
       disks: disks.map(({ sizeBytes, readOnly }) => ({ sizeBytes, readOnly })),
       rngSeed: Uint8Array.from(randomBytes(RNG_SEED_BYTES)),
+      epochNs: BigInt(Date.now()) * NANOSECONDS_PER_MS,
     }
     const machine = createMachine(config, engineOption(options.engine))
     const inputs = new InputQueue()

@@ -72,7 +72,11 @@ describe('the log file', () => {
   it('gives back the configuration, the images and the frames', () => {
     expect(new LogReader(sourceOf(whole)).config).toEqual(linux)
     expect(readAll(whole)).toEqual({ frames, last: { kind: 'end', end } })
-    const bare: MachineConfig = { ...linux, boot: { kind: 'bare', elf: Uint8Array.of() } }
+    const bare: MachineConfig = {
+      ...linux,
+      boot: { kind: 'bare', elf: Uint8Array.of() },
+      epochNs: 1_800_000_000_123_456_789n,
+    }
     expect(new LogReader(sourceOf(encode(bare).whole)).config).toEqual(bare)
     const noInitrd: MachineConfig = {
       ...linux,

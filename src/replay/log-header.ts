@@ -46,6 +46,11 @@ const logHeader = z.strictObject({
     .array(z.strictObject({ sizeBytes: z.int().min(0).multipleOf(512), readOnly: z.boolean() }))
     .max(DEVICES_MAX),
   rngSeed: hex(32, 64),
+  /** Nanoseconds since 1970 as decimal digits: JSON numbers are not exact that far. */
+  epochNs: z
+    .string()
+    .regex(/^[0-9]{1,20}$/)
+    .optional(),
   images: z.array(storedImage).max(2),
 })
 
@@ -70,6 +75,7 @@ export function headerFromConfig(config: MachineConfig, images: StoredImage[], p
     nics: config.nics.map(({ mac }) => ({ mac: Buffer.from(mac).toString('hex') })),
     disks: config.disks.map(({ sizeBytes, readOnly }) => ({ sizeBytes, readOnly })),
     rngSeed: Buffer.from(config.rngSeed).toString('hex'),
+    ...(config.epochNs === undefined ? {} : { epochNs: String(config.epochNs) }),
     images,
   }
   const tooLarge = images.find(({ length }) => length > LOG_IMAGE_BYTES_MAX)
@@ -102,6 +108,7 @@ export function configFromHeader(
     nics: header.nics.map(({ mac }) => ({ mac: bytesFromHex(mac) })),
     disks: header.disks,
     rngSeed: bytesFromHex(header.rngSeed),
+    ...(header.epochNs === undefined ? {} : { epochNs: BigInt(header.epochNs) }),
   }
 }
 
