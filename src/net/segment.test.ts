@@ -19,7 +19,17 @@ interface Sent {
   readonly tag: number
 }
 
-function recording(): { segment: Segment; sent: Sent[]; fenced: [number, number][]; slow: Set<number> } {
+interface World {
+  readonly segment: Segment
+  readonly sent: Sent[]
+  readonly wentLive: [number, number][]
+  readonly fenced: [number, number][]
+  /** Links that take no more frames. */
+  readonly slow: Set<number>
+}
+
+function recording(): World {
+  const wentLive: [number, number][] = []
   const sent: Sent[] = []
   const fenced: [number, number][] = []
   const slow = new Set<number>()
@@ -31,9 +41,10 @@ function recording(): { segment: Segment; sent: Sent[]; fenced: [number, number]
       sent.push({ to: `link ${id}`, tag: tagOf(bytes) })
       return true
     },
+    wentLive: (id, generation) => wentLive.push([id, generation]),
     fenced: (id, generation) => fenced.push([id, generation]),
   })
-  return { segment, sent, fenced, slow }
+  return { segment, sent, wentLive, fenced, slow }
 }
 
 const [A, B, C] = [FIRST_LINK, FIRST_LINK + 1, FIRST_LINK + 2]
@@ -66,6 +77,10 @@ describe('Segment', () => {
     segment.goLive(A, 1, 0)
     segment.goLive(B, 2, 0)
     expect(world.fenced).toEqual([[A, 2]])
+    expect(world.wentLive).toEqual([
+      [A, 1],
+      [B, 2],
+    ])
     segment.fromLink(A, outward(1), 0)
     segment.fromLink(B, outward(2), 0)
     expect(world.sent).toEqual([{ to: 'uplink', tag: 2 }])

@@ -23,6 +23,8 @@ export interface SegmentSink {
   toPlainPort(id: LinkId, frame: Uint8Array): void
   /** Whether the frame was queued; false if the link is too slow and the frame is dropped. */
   toLink(id: LinkId, frame: Uint8Array): boolean
+  /** The link is live in `generation`; the frames it must have follow. */
+  wentLive(id: LinkId, generation: number): void
   /** The link was live and no longer is: tell its replica that `generation` took over. */
   fenced(id: LinkId, generation: number): void
 }
@@ -85,14 +87,14 @@ export class Segment {
     if (!this.#links.has(link)) throw new Error(`link ${link} goes live without being attached`)
     this.#refuseOld(generation)
     const before = this.#live
-    if (before === link && generation === this.#liveGeneration) return
     if (before !== null && before !== link && generation === this.#liveGeneration) {
       throw new NetError('NET_GENERATION_TAKEN', `another replica is live in generation ${generation}`)
     }
-    if (this.#liveGeneration !== null) this.counters.takeovers++
+    if (this.#liveGeneration !== null && generation > this.#liveGeneration) this.counters.takeovers++
     this.#live = link
     this.#liveGeneration = generation
     if (before !== null && before !== link) this.#sink.fenced(before, generation)
+    this.#sink.wentLive(link, generation)
     if (before !== link) this.#redeliver(nowMs)
   }
 
