@@ -75,6 +75,8 @@ export class Primary {
   #generation: number
   #state: PrimaryState = { kind: 'new' }
   #effects: PrimaryEffect[] = []
+  /** A backup that called before the generation was claimed; it is answered once it is. */
+  #early: { readonly connection: number; readonly hello: HelloMessage } | null = null
   #running = false
   #powerOff = false
 
@@ -212,6 +214,10 @@ export class Primary {
   }
 
   #hello(connection: number, theirs: HelloMessage, nowMs: number): void {
+    if (this.#state.kind === 'claiming') {
+      this.#early = { connection, hello: theirs }
+      return
+    }
     const own = this.#ownHello()
     const refusal = this.#state.kind === 'waiting' ? refusalOf(own, theirs) : 'not-waiting'
     if (refusal !== null) {
@@ -242,6 +248,7 @@ export class Primary {
   }
 
   #closed(connection: number, nowMs: number): void {
+    if (this.#early?.connection === connection) this.#early = null
     if (this.#bond()?.connection !== connection) return
     const state = this.#state
     // A backup that takes over closes the channel; taking the machine back at once would race it for no reason.
@@ -356,6 +363,7 @@ export class Primary {
     this.#generation = generation
     if (state.kind === 'claiming' && this.#config.begin === 'protected') {
       this.#state = { kind: 'waiting' }
+      if (this.#early !== null) this.#hello(this.#early.connection, this.#early.hello, nowMs)
       return
     }
     if (state.kind === 'arbitrating' && state.intent === 'stop') {

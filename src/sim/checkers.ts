@@ -1,0 +1,205 @@
+import { Backup } from '../ft/backup.ts'
+import type { CounterOutput, DiskWrite } from './counter-machine.ts'
+import type { Effect, ProtocolEvent, Replica } from './replica.ts'
+import type { SimulatedStore } from './store.ts'
+
+/** Which invariant was broken, and how. The names are those of docs/protocol.md, "What must hold". */
+export interface Violation {
+  readonly invariant:
+    | 'output-requirement'
+    | 'output-rule'
+    | 'one-live-machine'
+    | 'acknowledged-input'
+    | 'harmless-pause'
+    | 'explicit-operation'
+    | 'liveness'
+  readonly detail: string
+}
+
+/**
+ * Watches the whole world, as no replica can, and says at which step an invariant breaks.
+ *
+ * It knows the truth: what every machine computed, who won what, and what reached the outside. It never feeds
+ * anything back.
+ */
+export class Checkers {
+  readonly #store: SimulatedStore
+  readonly #replicas: readonly Replica[]
+  #violation: Violation | null = null
+  /** Who went live in which generation. */
+  readonly #live = new Map<number, Replica>()
+  /** What reached the outside: a digest of each output, by index. */
+  readonly #emitted = new Map<number, number>()
+  /** Requests that a client knows to have been counted, and as what. */
+  readonly #acknowledged = new Map<number, number>()
+  /** Explicit operations that were completed: the VM is down by intention. */
+  #down = false
+
+  /** @param replicas all there are; may grow. */
+  constructor(store: SimulatedStore, replicas: readonly Replica[]) {
+    this.#store = store
+    this.#replicas = replicas
+  }
+
+  get violation(): Violation | null {
+    return this.#violation
+  }
+
+  /** How often a replica other than the one before went live. */
+  get takeovers(): number {
+    return new Set(this.#live.values()).size - (this.#live.size > 0 ? 1 : 0)
+  }
+
+  /** The VM was stopped, or powered itself off, and that is complete. */
+  get down(): boolean {
+    return this.#down
+  }
+
+  #broken(invariant: Violation['invariant'], detail: string): void {
+    this.#violation ??= { invariant, detail }
+  }
+
+  /** The newest generation that went live, and in whom. */
+  #newest(): { readonly generation: number; readonly replica: Replica } | null {
+    const generation = Math.max(0, ...this.#live.keys())
+    return generation === 0 ? null : { generation, replica: this.#live.get(generation)! }
+  }
+
+  /** A replica took one step; its effects are not carried out yet. */
+  stepped(replica: Replica, _event: ProtocolEvent, effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      if (effect.kind === 'go-live') this.#wentLive(replica, effect.generation)
+      else if (effect.kind === 'release-outputs') this.#released(replica, effect.throughSequence)
+      else if (effect.kind === 'end' && (effect.reason === 'stopped' || effect.reason === 'power-off')) {
+        this.#down = true
+      }
+    }
+  }
+
+  /** Invariants 1, 3, 4 and 6 at the moment a machine goes live. */
+  #wentLive(replica: Replica, generation: number): void {
+    const other = this.#live.get(generation)
+    if (other !== undefined && other !== replica) {
+      this.#broken(
+        'one-live-machine',
+        `${replica.name} and ${other.name} are live in generation ${generation}`,
+      )
+    }
+    if (this.#store.winnerOf(generation) !== replica.name) {
+      this.#broken(
+        'one-live-machine',
+        `${replica.name} went live in generation ${generation} without winning it`,
+      )
+    }
+    const newest = this.#newest()
+    if (newest !== null && newest.generation > generation) {
+      this.#broken(
+        'one-live-machine',
+        `${replica.name} went live in generation ${generation}, after a newer one`,
+      )
+    }
+    if (this.#down) this.#broken('explicit-operation', `${replica.name} went live after the VM was ended`)
+    this.#live.set(generation, replica)
+    for (const [index, digest] of this.#emitted) this.#consistent(replica, index, digest)
+    for (const [request, value] of this.#acknowledged) this.#kept(replica, request, value)
+  }
+
+  #consistent(replica: Replica, index: number, digest: number): void {
+    if (replica.machine.outputDigest(index) === digest) return
+    const detail = `output ${index} reached the outside, but ${replica.name} made another or none`
+    this.#broken('output-requirement', detail)
+  }
+
+  #kept(replica: Replica, request: number, value: number): void {
+    if (replica.machine.countOf(request) === value) return
+    const detail = `request ${request} was answered as ${value}, but ${replica.name} has ${replica.machine.countOf(request)}`
+    this.#broken('acknowledged-input', detail)
+  }
+
+  /** Invariants 2 and 5 at the moment a replica decides to release. */
+  #released(replica: Replica, throughSequence: number): void {
+    const newest = this.#newest()
+    if (newest !== null && newest.replica !== replica) {
+      this.#broken('harmless-pause', `${replica.name} released outputs while ${newest.replica.name} was live`)
+    }
+    if (replica.protocol instanceof Backup) return
+    const { backup } = replica.protocol.status(0)
+    if (backup === null) return
+    const bound = this.#replicas.find(({ name }) => name === backup)!
+    if (!(bound.protocol instanceof Backup)) return
+    const received = bound.protocol.status().receivedSequence
+    if (received >= throughSequence) return
+    this.#broken(
+      'output-rule',
+      `${replica.name} released frame ${throughSequence}, ${backup} has frame ${received}`,
+    )
+  }
+
+  /** An output got past the gateway's fence. */
+  emitted(replica: Replica, generation: number, output: CounterOutput): void {
+    const newest = this.#newest()!
+    const digest = replica.machine.outputDigest(output.index)!
+    const before = this.#emitted.get(output.index)
+    if (before !== undefined && before !== digest) {
+      this.#broken('output-requirement', `output ${output.index} reached the outside twice, and differs`)
+    }
+    this.#emitted.set(output.index, digest)
+    // What was under way when another went live is harmless as long as that one made the same output.
+    if (generation < newest.generation) this.#consistent(newest.replica, output.index, digest)
+  }
+
+  /** A write got past the disk's fence: the newest live machine must agree that it is the last of its sector. */
+  written(replica: Replica, write: DiskWrite): void {
+    const newest = this.#newest()!.replica
+    const last = newest.machine.newestWrite(write.sector)
+    const agrees = last !== null && last.id === write.id && last.value === write.value
+    if (agrees) return
+    const detail = `${replica.name} wrote sector ${write.sector} (write ${write.id}), the last is ${last?.id ?? 'none'}`
+    this.#broken('harmless-pause', detail)
+  }
+
+  /** A client got an answer. */
+  acknowledged(request: number, value: number): void {
+    const before = this.#acknowledged.get(request)
+    if (before !== undefined && before !== value) {
+      this.#broken('acknowledged-input', `request ${request} was counted as ${before} and as ${value}`)
+    }
+    this.#acknowledged.set(request, value)
+  }
+
+  /**
+   * All faults are over and the world has settled: the winner of the newest generation serves; or its host died, and
+   * then the backup bound to it has taken over; unless the VM was ended, or nobody is left.
+   */
+  settled(repliesLately: number): void {
+    const generation = this.#store.newestGeneration
+    const winner = this.#replicas.find(({ name }) => name === this.#store.winnerOf(generation))
+    const serving = this.#replicas.filter((replica) => replica.alive && replica.serves)
+    if (serving.length > 1) {
+      this.#broken(
+        'one-live-machine',
+        `${serving.map(({ name }) => name).join(' and ')} both serve at the end`,
+      )
+    }
+    if (this.#down) {
+      if (serving.length > 0)
+        this.#broken('explicit-operation', `${serving[0]!.name} serves after the VM was ended`)
+      return
+    }
+    if (winner === undefined) {
+      this.#broken('liveness', 'nobody ever won a generation')
+      return
+    }
+    if (winner.alive) {
+      if (winner.waits) return
+      if (!winner.serves)
+        this.#broken('liveness', `${winner.name} won generation ${generation} and does not serve`)
+      else if (repliesLately === 0)
+        this.#broken('liveness', `${winner.name} serves, but no client gets an answer`)
+      return
+    }
+    const heir = this.#replicas.find((replica) => replica.alive && replica.boundTo === winner.name)
+    if (heir !== undefined)
+      this.#broken('liveness', `${winner.name} is gone and ${heir.name} did not take over`)
+  }
+}

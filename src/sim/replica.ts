@@ -1,0 +1,382 @@
+import { Backup } from '../ft/backup.ts'
+import type { BackupEffect, BackupEvent } from '../ft/backup-events.ts'
+import { ChannelDecoder, encodeMessage } from '../ft/channel-codec.ts'
+import { decodeHeartbeat, encodeHeartbeat } from '../ft/heartbeat-codec.ts'
+import type { ChannelMessage, FrameInfo } from '../ft/messages.ts'
+import { Primary } from '../ft/primary.ts'
+import type { PrimaryEffect, PrimaryEvent } from '../ft/primary-events.ts'
+import type { Connection, Endpoint } from './connection.ts'
+import {
+  type CounterFrame,
+  CounterMachine,
+  type CounterOutput,
+  decodeCounterFrame,
+  encodeCounterFrame,
+} from './counter-machine.ts'
+import { Process } from './process.ts'
+import type { World } from './world.ts'
+
+export type Effect = PrimaryEffect | BackupEffect
+export type ProtocolEvent = PrimaryEvent | BackupEvent
+
+const VM = 'vm'
+/** A backup that is not joined yet dials again after this. */
+const REDIAL_MS = 40
+
+/**
+ * The shell around the protocol in the simulated world: what `src/replica` is in the real one. It runs the machine,
+ * carries out effects, and may be paused between any two of them.
+ */
+export class Replica implements Endpoint {
+  readonly name: string
+  readonly process: Process
+  readonly machine = new CounterMachine()
+  readonly #world: World
+  #protocol: Primary | Backup
+  #peer: Replica | null = null
+  readonly #connections = new Map<
+    number,
+    { readonly connection: Connection; readonly decoder: ChannelDecoder }
+  >()
+  #pauseAtEffectMs: number | null = null
+  #ended = false
+  /** Inputs that wait for the next slice. */
+  #requests: number[] = []
+  #completions: number[] = []
+  #powerOffWanted = false
+  /** Outputs of frames, held until released or forgotten. */
+  #held: { readonly sequence: number; readonly outputs: CounterOutput[] }[] = []
+  /** Frames received and not told to accept yet; then the log buffer. */
+  readonly #arrived = new Map<number, Uint8Array>()
+  #logBuffer: CounterFrame[] = []
+  #replaying = false
+  #sequence = 0
+  #run = false
+  #inSlice = false
+  #share = 1
+  /** Generation under which this replica sends; 0 before it ever was live. */
+  generation = 0
+
+  constructor(world: World, name: string, role: 'primary' | 'backup', begin: 'protected' | 'alone') {
+    this.#world = world
+    this.name = name
+    this.process = new Process(world.scheduler, world.random)
+    const identity = { vm: VM, generation: 1, replica: name, sequence: 0 }
+    this.#protocol =
+      role === 'primary'
+        ? new Primary({ ...identity, begin }, world.rules)
+        : new Backup(identity, world.rules)
+  }
+
+  /** Starts the process; a backup dials `peer`. */
+  start(peer: Replica | null): void {
+    this.#peer = peer
+    this.step({ kind: 'start' })
+    this.#planTick()
+    if (this.#protocol instanceof Backup) this.#dial()
+  }
+
+  /** The other replica, for heartbeats. */
+  meet(peer: Replica): void {
+    this.#peer = peer
+  }
+
+  get protocol(): Primary | Backup {
+    return this.#protocol
+  }
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  /** Can be counted on to do its part: neither dead nor ended. */
+  get alive(): boolean {
+    return !this.#ended && !this.process.dead
+  }
+
+  /** Its machine is the live one of its generation, as far as it knows. */
+  get serves(): boolean {
+    if (this.#protocol instanceof Backup) return this.#protocol.status().state === 'live'
+    const { state } = this.#protocol.status(0)
+    return state === 'protected' || state === 'alone'
+  }
+
+  /** A primary that has not met a backup yet; nothing has begun. */
+  get waits(): boolean {
+    return this.#protocol instanceof Primary && this.#protocol.status(0).state === 'waiting'
+  }
+
+  /** The primary whose backup this is, or null before the handshake and after going live. */
+  get boundTo(): string | null {
+    return this.#protocol instanceof Backup ? this.#protocol.status().primary : null
+  }
+
+  /** The process is killed; `silently` when its host dies with it. */
+  kill(silently: boolean): void {
+    this.process.die()
+    if (silently) return
+    for (const { connection } of this.#connections.values()) connection.die(this, this.#world.random)
+  }
+
+  /** The process stops between two effects of its next step. */
+  pauseAtNextEffect(forMs: number): void {
+    this.#pauseAtEffectMs = forMs
+  }
+
+  resetConnections(): void {
+    for (const { connection } of [...this.#connections.values()]) connection.reset()
+  }
+
+  /** One step of the protocol, and all it asks for. */
+  step(event: ProtocolEvent): void {
+    if (this.#ended || this.process.dead) return
+    if (!this.process.up) {
+      this.process.deliver(() => this.step(event))
+      return
+    }
+    const before = this.#protocol
+    const nowMs = this.process.clockMs
+    const effects: Effect[] =
+      before instanceof Primary
+        ? before.handle(event as PrimaryEvent, nowMs)
+        : before.handle(event as BackupEvent, nowMs)
+    this.#world.stepped(this, event, effects)
+    this.#perform(effects)
+  }
+
+  #perform(effects: readonly Effect[]): void {
+    for (let index = 0; index < effects.length; index++) {
+      if (this.#pauseAtEffectMs !== null && this.#world.random.chance(0.5)) {
+        const forMs = this.#pauseAtEffectMs
+        this.#pauseAtEffectMs = null
+        this.process.pause(forMs)
+        this.process.resumeWith(() => this.#perform(effects.slice(index)))
+        return
+      }
+      this.#carryOut(effects[index]!)
+    }
+  }
+
+  #carryOut(effect: Effect): void {
+    switch (effect.kind) {
+      case 'send':
+        this.#connections.get(effect.connection)?.connection.write(this, encodeMessage(effect.message))
+        return
+      case 'send-frame':
+        this.#sendFrame(effect)
+        return
+      case 'close-channel':
+        this.#connections.get(effect.connection)?.connection.close(this)
+        this.#connections.delete(effect.connection)
+        if (this.#protocol instanceof Backup) this.#redial()
+        return
+      case 'send-heartbeat':
+        if (this.#peer !== null)
+          this.#world.sendHeartbeat(this, this.#peer, encodeHeartbeat(effect.heartbeat))
+        return
+      case 'accept-frame':
+        this.#logBuffer.push(decodeCounterFrame(this.#arrived.get(effect.sequence)!))
+        this.#arrived.delete(effect.sequence)
+        this.#replay()
+        return
+      case 'release-outputs':
+        this.#release(effect.throughSequence)
+        return
+      case 'forget-outputs':
+        this.#forgetOutputs(effect.throughSequence)
+        return
+      case 'test-and-set':
+        this.#world.store.testAndSet(this.process, effect.generation, effect.winner, (outcome) =>
+          this.step({ kind: 'test-and-set-result', generation: effect.generation, outcome }),
+        )
+        return
+      case 'go-live':
+        this.#goLive(effect)
+        return
+      case 'reissue-disk-io':
+        for (const write of this.machine.pendingWrites) {
+          this.#world.outside.emit(this, { kind: 'disk-write', generation: this.generation, write })
+        }
+        return
+      case 'run':
+        this.#run = effect.run
+        this.#slice()
+        return
+      case 'throttle':
+        this.#share = effect.share
+        return
+      case 'end':
+        this.#ended = true
+        this.#held = []
+        for (const { connection } of this.#connections.values()) connection.close(this)
+        return
+      case 'announce-mac':
+      case 'report':
+        return
+    }
+  }
+
+  // --- the channel ---
+
+  #dial(): void {
+    if (!(this.#protocol instanceof Backup) || this.#ended) return
+    if (this.#connections.size > 0 || this.#protocol.status().state !== 'joining') return
+    if (!this.#world.connect(this, this.#peer!)) this.#redial()
+  }
+
+  #redial(): void {
+    this.process.timer(REDIAL_MS, () => this.#dial())
+  }
+
+  opened(connection: Connection): void {
+    this.#connections.set(connection.id, { connection, decoder: new ChannelDecoder() })
+    this.step({ kind: 'channel-opened', connection: connection.id })
+  }
+
+  received(connection: Connection, bytes: Uint8Array): void {
+    const known = this.#connections.get(connection.id)
+    if (known === undefined) return
+    for (const message of known.decoder.push(bytes)) this.#message(connection.id, message)
+  }
+
+  #message(connection: number, message: ChannelMessage): void {
+    if (message.kind !== 'frame') {
+      this.step({ kind: 'channel-message', connection, message })
+      return
+    }
+    const { sequence, releasedSequence, powerOff, payload } = message
+    this.#arrived.set(sequence, payload)
+    const byteLength = payload.length
+    this.step({ kind: 'frame-received', connection, sequence, byteLength, releasedSequence, powerOff })
+  }
+
+  closed(connection: Connection): void {
+    if (!this.#connections.delete(connection.id)) return
+    this.step({ kind: 'channel-closed', connection: connection.id })
+    if (this.#protocol instanceof Backup) this.#redial()
+  }
+
+  heartbeat(datagram: Uint8Array): void {
+    this.step({ kind: 'heartbeat', heartbeat: decodeHeartbeat(datagram) })
+  }
+
+  #sendFrame(effect: Extract<PrimaryEffect, { kind: 'send-frame' }>): void {
+    const { sequence, releasedSequence, powerOff } = effect
+    const payload = this.#recorded.get(sequence)!
+    this.#recorded.delete(sequence)
+    const message = { kind: 'frame', sequence, releasedSequence, powerOff, payload } as const
+    this.#connections.get(effect.connection)?.connection.write(this, encodeMessage(message))
+  }
+
+  readonly #recorded = new Map<number, Uint8Array>()
+
+  // --- outputs ---
+
+  #release(throughSequence: number): void {
+    const due = this.#held.filter(({ sequence }) => sequence <= throughSequence)
+    this.#forgetOutputs(throughSequence)
+    for (const { outputs } of due) for (const output of outputs) this.#emit(output)
+  }
+
+  #emit(output: CounterOutput): void {
+    const { generation } = this
+    // Disk requests of replayed frames are issued by reissue-disk-io, if they are still pending.
+    if (output.kind !== 'disk-write') this.#world.outside.emit(this, { kind: 'output', generation, output })
+    else if (
+      this.machine.pendingWrites.some(({ id }) => id === output.write.id) &&
+      !this.#wasBackup(output)
+    ) {
+      this.#world.outside.emit(this, { kind: 'disk-write', generation, write: output.write })
+    }
+  }
+
+  #wasBackup(output: CounterOutput): boolean {
+    return output.index < this.#liveFromOutput
+  }
+
+  /** Outputs below this index were made while replaying. */
+  #liveFromOutput = 0
+
+  #forgetOutputs(throughSequence: number): void {
+    this.#held = this.#held.filter(({ sequence }) => sequence > throughSequence)
+  }
+
+  // --- the machine ---
+
+  #goLive(effect: { readonly generation: number; readonly sequence?: number }): void {
+    this.generation = effect.generation
+    this.#world.outside.emit(this, { kind: 'claim', generation: effect.generation })
+    if (effect.sequence === undefined) return
+    this.#sequence = effect.sequence
+    this.#logBuffer = []
+    this.#liveFromOutput = this.machine.outputs
+    const identity = { vm: VM, generation: effect.generation, replica: this.name, sequence: effect.sequence }
+    this.#protocol = new Primary({ ...identity, begin: 'live' }, this.#world.rules)
+    this.step({ kind: 'start' })
+  }
+
+  requested(request: number): void {
+    this.#requests.push(request)
+  }
+
+  diskCompleted(id: number): void {
+    if (this.machine.pendingWrites.some((write) => write.id === id)) this.#completions.push(id)
+  }
+
+  wantPowerOff(): void {
+    this.#powerOffWanted = true
+  }
+
+  /** Begins a slice if the machine may run and is not in one. */
+  #slice(): void {
+    if (!this.#run || this.#inSlice || this.#ended || this.machine.halted) return
+    this.#inSlice = true
+    const sliceMs = this.#world.random.between(2, 12) / this.#share
+    this.process.timer(sliceMs, () => this.#endSlice())
+  }
+
+  #endSlice(): void {
+    this.#inSlice = false
+    if (this.#ended) return
+    const frame: CounterFrame = {
+      sequence: ++this.#sequence,
+      clock: Math.floor(this.process.clockMs * 1000) % 0x7fffffff,
+      requests: this.#requests.splice(0),
+      completions: [...new Set(this.#completions.splice(0))],
+      powerOff: this.#powerOffWanted,
+    }
+    const payload = encodeCounterFrame(frame)
+    this.#recorded.set(frame.sequence, payload)
+    const info = this.#execute(frame, payload.length)
+    this.step({ kind: 'frame-recorded', frame: info })
+    this.#slice()
+  }
+
+  #execute(frame: CounterFrame, byteLength: number): FrameInfo {
+    const { sequence, powerOff } = frame
+    const outputs = this.machine.execute(frame)
+    if (outputs.length > 0) this.#held.push({ sequence, outputs })
+    return { sequence, byteLength, outputs: outputs.length, outputBytes: outputs.length * 64, powerOff }
+  }
+
+  /** The backup's CPU: replays one frame after the other. */
+  #replay(): void {
+    if (this.#replaying || this.#logBuffer.length === 0) return
+    this.#replaying = true
+    this.process.timer(this.#world.replayMs(), () => {
+      this.#replaying = false
+      const frame = this.#logBuffer.shift()
+      if (frame === undefined || this.#ended || !(this.#protocol instanceof Backup)) return
+      this.step({ kind: 'frame-executed', frame: this.#execute(frame, 0) })
+      this.#replay()
+    })
+  }
+
+  #planTick(): void {
+    this.process.timer(this.#protocol.tickMs + this.#world.random.between(0, 2), () => {
+      if (this.#ended) return
+      this.step({ kind: 'tick' })
+      this.#planTick()
+    })
+  }
+}

@@ -1,0 +1,142 @@
+import { ALL_RULES, type Rules } from '../ft/rules.ts'
+import { Checkers, type Violation } from './checkers.ts'
+import { Connection, type Endpoint } from './connection.ts'
+import { Network, type Weather } from './network.ts'
+import { Outside } from './outside.ts'
+import { Random } from './random.ts'
+import { type Effect, type ProtocolEvent, Replica } from './replica.ts'
+import { Scheduler } from './scheduler.ts'
+import { SimulatedStore } from './store.ts'
+
+/** What is switched off to show that the checkers would notice. */
+export interface Injection extends Rules {
+  /** Gateway and disk refuse who has an older generation. */
+  readonly fence: boolean
+}
+
+export const NO_INJECTION: Injection = { ...ALL_RULES, fence: true }
+
+/** How a world is made; everything else comes from its seed. */
+export interface WorldOptions {
+  readonly seed: number
+  readonly injection?: Injection
+  /** Called with each step, for reading along. */
+  readonly trace?: (line: string) => void
+  /** Fixed instead of drawn from the seed: for tests of one hazard. */
+  readonly weather?: Weather
+  readonly storeLatencyMsMax?: number
+  readonly storeLostAnswers?: number
+  readonly replayMsMax?: number
+}
+
+/**
+ * Hosts, network, store, gateway, disk and clients, all from one seed. Faults are not its business: see `faults.ts`
+ * for those drawn from the seed, and the tests for those placed by hand.
+ */
+export class World {
+  readonly scheduler = new Scheduler()
+  readonly random: Random
+  readonly network: Network
+  readonly store: SimulatedStore
+  readonly outside: Outside
+  readonly checkers: Checkers
+  readonly replicas: Replica[] = []
+  readonly rules: Rules
+  readonly #trace: ((line: string) => void) | null
+  readonly #replayMsMax: number
+  #connections = 0
+
+  constructor(options: WorldOptions) {
+    const injection = options.injection ?? NO_INJECTION
+    this.random = new Random(options.seed)
+    this.rules = injection
+    this.#trace = options.trace ?? null
+    this.network = new Network(this.scheduler, this.random, options.weather ?? drawWeather(this.random))
+    const storeLatencyMsMax = options.storeLatencyMsMax ?? this.random.magnitude(1, 200)
+    const storeLostAnswers = options.storeLostAnswers ?? this.random.pick([0, 0, 0.1, 0.4])
+    this.store = new SimulatedStore(this.scheduler, this.random, storeLatencyMsMax, storeLostAnswers)
+    this.#replayMsMax = options.replayMsMax ?? this.random.magnitude(0.5, 15)
+    this.checkers = new Checkers(this.store, this.replicas)
+    this.outside = new Outside(this.scheduler, this.random, this.network, this.checkers, injection.fence)
+  }
+
+  /** Adds a replica; it does nothing before its `start`. */
+  add(name: string, role: 'primary' | 'backup', begin: 'protected' | 'alone' = 'protected'): Replica {
+    const replica = new Replica(this, name, role, begin)
+    this.replicas.push(replica)
+    return replica
+  }
+
+  /** The usual beginning: a primary, its backup, and clients. */
+  startPair(): { readonly primary: Replica; readonly backup: Replica } {
+    const primary = this.add('primary', 'primary')
+    const backup = this.add('backup', 'backup')
+    primary.start(backup)
+    backup.start(primary)
+    this.outside.open()
+    return { primary, backup }
+  }
+
+  /** Lets time pass; stops at the first violation. */
+  run(forMs: number): Violation | null {
+    this.scheduler.run(this.scheduler.nowMs + forMs, () => this.checkers.violation !== null)
+    return this.checkers.violation
+  }
+
+  /** A replica took a step; checked before its effects are carried out. */
+  stepped(replica: Replica, event: ProtocolEvent, effects: readonly Effect[]): void {
+    this.checkers.stepped(replica, event, effects)
+    if (this.#trace === null) return
+    const quiet = event.kind === 'tick' || event.kind === 'heartbeat'
+    if (quiet && effects.every(({ kind }) => kind === 'send-heartbeat')) return
+    this.note(`${replica.name}: ${describe(event)} -> ${effects.map(describe).join(', ') || 'nothing'}`)
+  }
+
+  /** A line of the trace. */
+  note(text: string): void {
+    this.#trace?.(`${this.scheduler.nowMs.toFixed(2).padStart(9)} ${text}`)
+  }
+
+  /** Opens a stream; false when the other side cannot be reached. */
+  connect(from: Endpoint, to: Endpoint): Connection | null {
+    const cut = this.network.isCut(from.name, to.name) || this.network.isCut(to.name, from.name)
+    if (cut || to.process.dead) return null
+    this.#connections++
+    return new Connection(this.#connections, this.network, [from, to])
+  }
+
+  sendHeartbeat(from: Endpoint, to: Replica, datagram: Uint8Array): void {
+    this.network.datagram(from.name, to.name, to.process, () => to.heartbeat(datagram))
+  }
+
+  /** How long the backup's CPU takes for the next frame. */
+  replayMs(): number {
+    return this.random.between(0.1, this.#replayMsMax)
+  }
+}
+
+function drawWeather(random: Random): Weather {
+  const rough = random.chance(0.4)
+  return {
+    latencyMsMin: random.magnitude(0.05, 1),
+    latencyMsMax: random.magnitude(1, rough ? 30 : 5),
+    loss: rough ? random.between(0, 0.3) : 0,
+    duplication: rough ? random.between(0, 0.2) : 0,
+    delay: rough ? random.between(0, 0.2) : 0,
+  }
+}
+
+/** An event or effect in one line: its kind and its plain fields. */
+function describe(step: Effect | ProtocolEvent): string {
+  const fields: string[] = []
+  flatten(step, fields)
+  return `${step.kind}(${fields.join(' ')})`
+}
+
+function flatten(value: object, fields: string[]): void {
+  for (const [key, field] of Object.entries(value)) {
+    if (field instanceof Uint8Array) fields.push(`${key}=${field.length}B`)
+    else if (typeof field === 'object' && field !== null) flatten(field, fields)
+    else if (key !== 'kind' || fields.length > 0) fields.push(`${key}=${field}`)
+  }
+}
