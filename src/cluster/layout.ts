@@ -20,8 +20,7 @@ export function stateDirectory(
   const named = asked ?? environment.UNDERSTUDY_DIR
   if (named !== undefined && named !== '') return resolve(named)
   const stateHome = environment.XDG_STATE_HOME
-  const home =
-    stateHome?.startsWith('/') ? stateHome : join(homedir(), '.local/state')
+  const home = stateHome?.startsWith('/') ? stateHome : join(homedir(), '.local/state')
   return join(home, 'understudy')
 }
 

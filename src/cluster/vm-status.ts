@@ -1,0 +1,64 @@
+/** What `ps` shows of a virtual machine, made from what its replicas say. Pure. */
+import type { ReplicaStatus } from '../replica/status.ts'
+import type { Publish, VmRecord } from './vm-record.ts'
+
+export interface ReplicaPlace {
+  readonly host: string
+  readonly pid: number
+}
+
+export interface VmStatus {
+  readonly name: string
+  /** `taking-over`: the primary is gone and its backup contends or goes live. `stopped`: no replica runs. */
+  readonly state: 'starting' | 'running' | 'taking-over' | 'stopped'
+  readonly protection: 'protected' | 'unprotected' | 'starting'
+  readonly generation: number
+  readonly primary: ReplicaPlace | null
+  readonly backup: ReplicaPlace | null
+  /** Execution lag of the backup; null without one. */
+  readonly lagMs: number | null
+  /** Instructions retired since power-on. */
+  readonly retired: number
+  readonly image: string
+  readonly memoryBytes: number
+  readonly publish: readonly Publish[]
+}
+
+export function vmStatus(record: VmRecord, replicas: readonly ReplicaStatus[]): VmStatus {
+  const here = replicas.filter((replica) => replica.vm === record.name && replica.phase !== 'ended')
+  // A primary that was paused through a takeover still believes that it is one: the newest generation is right.
+  const primary = newest(here.filter((replica) => replica.role === 'primary'))
+  const backup = newest(here.filter((replica) => replica.role === 'backup'))
+  const paired = primary !== null && backup !== null && primary.protection === 'protected'
+  const shown = primary ?? backup
+  return {
+    name: record.name,
+    state: stateOf(primary, backup),
+    protection: paired ? 'protected' : primary?.protection === 'starting' ? 'starting' : 'unprotected',
+    generation: shown?.generation ?? record.generation,
+    primary: place(primary),
+    backup: place(backup),
+    lagMs: paired ? primary.lagMs : null,
+    retired: shown?.retired ?? 0,
+    image: record.image,
+    memoryBytes: record.memoryBytes,
+    publish: record.publish,
+  }
+}
+
+function stateOf(primary: ReplicaStatus | null, backup: ReplicaStatus | null): VmStatus['state'] {
+  if (primary !== null) return primary.phase === 'starting' ? 'starting' : 'running'
+  if (backup === null) return 'stopped'
+  return backup.phase === 'starting' ? 'starting' : 'taking-over'
+}
+
+function newest(replicas: readonly ReplicaStatus[]): ReplicaStatus | null {
+  return replicas.reduce<ReplicaStatus | null>(
+    (best, replica) => (best === null || replica.generation > best.generation ? replica : best),
+    null,
+  )
+}
+
+function place(replica: ReplicaStatus | null): ReplicaPlace | null {
+  return replica === null ? null : { host: replica.host, pid: replica.pid }
+}
