@@ -1,4 +1,4 @@
-/** The instructions of RV64F and RV64D (The RISC-V Instruction Set Manual, Volume I, 20, 21 and 35 for the encodings). */
+/** The instructions of RV64F and RV64D (The RISC-V Instruction Set Manual, Volume I, 20 and 21, and the RV32/64G listings for the encodings). */
 import { F32, F64, type Format } from './fp/format.ts'
 import {
   arithmetic,

@@ -63,7 +63,7 @@ export function defineFromInteger(
 /**
  * To an integer: (a: raw i64, rounding: i32, greatest: i64, least: i64) → i64. The range of the target is
  * 0 − `least` … `greatest`, both given as unsigned 64-bit values. NaN counts as positive and out of range; a
- * value out of range gives the nearer bound and raises invalid, and nothing else (Volume I, table 20.7).
+ * value out of range gives the nearer bound and raises invalid, and nothing else (Volume I, 20.7).
  */
 export function defineToInteger(module: ModuleBuilder, from: Format, name: string): number {
   const { index, body: f } = module.function(['i64', 'i32', 'i64', 'i64'], ['i64'], name)

@@ -7,7 +7,7 @@ import { defineAdd, defineDivide, defineMultiply, defineSquareRoot, defineSubtra
 import { defineClassify, defineExtremum, defineRaiseIfSignaling } from './compare.ts'
 import { defineConvert, defineFromInteger, defineToInteger } from './convert.ts'
 import { defineFma } from './fma.ts'
-import { F32, F64, raise } from './format.ts'
+import { F32, F64 } from './format.ts'
 import { defineRound } from './round.ts'
 
 const operations = [
@@ -26,11 +26,7 @@ const operations = [
   'toInteger',
 ] as const
 
-export type FloatFunction =
-  | `${'f32' | 'f64'}.${(typeof operations)[number]}`
-  | 'f32.fromF64'
-  | 'f64.fromF32'
-  | 'fflags.raise'
+export type FloatFunction = `${'f32' | 'f64'}.${(typeof operations)[number]}` | 'f32.fromF64' | 'f64.fromF32'
 
 /**
  * Defines the library's functions, exported under the names they have in the result. Values are raw 64-bit
@@ -67,9 +63,5 @@ export function defineFloatLibrary(module: ModuleBuilder): ReadonlyMap<FloatFunc
   }
   library.set('f32.fromF64', defineConvert(module, F64, F32, 'f32.fromF64', round.f32))
   library.set('f64.fromF32', defineConvert(module, F32, F64, 'f64.fromF32', round.f64))
-
-  const { index, body } = module.function(['i64'], [], 'fflags.raise')
-  raise(body, body.paramLocals[0].get)
-  library.set('fflags.raise', index)
   return library
 }

@@ -27,7 +27,7 @@ export function roundingIncrement(rounding: Expr, sign: Expr, half: Expr, mask: 
  * Defines the function that rounds to a format, raises overflow, underflow and inexact, and gives the raw register:
  * (sign, exponent, significand: i64, rounding: i32) → i64.
  *
- * Tininess is detected after rounding (Volume I, 20.2; IEEE 754-2019, 7.5): a result is tiny if, rounded as if
+ * Tininess is detected after rounding (Volume I, 20.4; IEEE 754-2019, 7.5): a result is tiny if, rounded as if
  * the exponent had no lower bound, it would lie below the least normal number.
  */
 export function defineRound(module: ModuleBuilder, of: Format): number {
