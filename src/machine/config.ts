@@ -10,11 +10,18 @@ export interface MachineConfig {
   readonly disks: readonly DiskConfig[]
   /** 32 to 64 random bytes for `/chosen/rng-seed`. */
   readonly rngSeed: Uint8Array
+  /** What the real-time clock shows at power-on: nanoseconds since 1970-01-01 UTC. Absent: 0. */
+  readonly epochNs?: bigint
 }
 
 export type BootConfig =
   /** A Linux Image entered in S-mode; the machine itself is the firmware. */
-  | { readonly kind: 'linux'; readonly kernel: Uint8Array; readonly initrd: Uint8Array | null; readonly append: string }
+  | {
+      readonly kind: 'linux'
+      readonly kernel: Uint8Array
+      readonly initrd: Uint8Array | null
+      readonly append: string
+    }
   /** An ELF entered in M-mode at its entry; it ends by writing `tohost`. */
   | { readonly kind: 'bare'; readonly elf: Uint8Array }
 

@@ -15,7 +15,13 @@ export type MachineInput =
   /** Random bytes that answer an `entropy-request`. */
   | { readonly kind: 'entropy'; readonly data: Uint8Array }
   /** A disk request has ended. `data` holds what a read returned and is empty otherwise. */
-  | { readonly kind: 'disk-complete'; readonly disk: number; readonly id: number; readonly ok: boolean; readonly data: Uint8Array }
+  | {
+      readonly kind: 'disk-complete'
+      readonly disk: number
+      readonly id: number
+      readonly ok: boolean
+      readonly data: Uint8Array
+    }
 
 /** Made while a slice runs, taken after it, in order. */
 export type MachineOutput =
@@ -23,8 +29,20 @@ export type MachineOutput =
   | { readonly kind: 'console-tx'; readonly port: ConsolePort; readonly data: Uint8Array }
   | { readonly kind: 'entropy-request'; readonly bytes: number }
   /** `offset` and `length` in bytes; `data` only for writes. `id` is unique among the disk's pending requests. */
-  | { readonly kind: 'disk-read'; readonly disk: number; readonly id: number; readonly offset: number; readonly length: number }
-  | { readonly kind: 'disk-write'; readonly disk: number; readonly id: number; readonly offset: number; readonly data: Uint8Array }
+  | {
+      readonly kind: 'disk-read'
+      readonly disk: number
+      readonly id: number
+      readonly offset: number
+      readonly length: number
+    }
+  | {
+      readonly kind: 'disk-write'
+      readonly disk: number
+      readonly id: number
+      readonly offset: number
+      readonly data: Uint8Array
+    }
   | { readonly kind: 'disk-flush'; readonly disk: number; readonly id: number }
   /** The guest powered itself off or asked for a reset (syscon or SBI SRST), or a bare-metal ELF wrote `tohost`. */
   | { readonly kind: 'power'; readonly action: 'off' | 'reset'; readonly exitStatus: number }

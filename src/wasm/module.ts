@@ -90,6 +90,11 @@ export class ModuleBuilder {
     return { index, body }
   }
 
+  /** The type of an own function. */
+  signatureOf(index: number): { params: readonly ValueType[]; results: readonly ValueType[] } {
+    return this.#types[this.#functions[index - this.#functionImports.length].typeIndex]
+  }
+
   finish(): Uint8Array<ArrayBuffer> {
     const out = new ByteWriter(4096)
     out.bytes(Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00))

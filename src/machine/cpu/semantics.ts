@@ -22,9 +22,6 @@ export interface Operands {
   setRd(value: Expr): void
   /** The sign-extended immediate of the instruction's format, i64. For shifts: the shift amount. For CSR forms: zimm. */
   imm(): Expr
-  /** Whether rd (or rs1) is x0, i32. */
-  rdIsZero(): Expr
-  rs1IsZero(): Expr
   /** The instruction's own address and the following instruction's address, i64. */
   pc(): Expr
   nextPc(): Expr
@@ -43,12 +40,17 @@ export interface Operands {
   /** A memory access of the guest. Traps precisely; `load` returns the value, extended to 64 bits as the kind says. */
   load(kind: LoadKind, address: Expr): Expr
   store(kind: StoreWidth, address: Expr, value: Expr): void
+  /** Reads, then writes what `change` makes of the old value (both extended to 64 bits); faults as a store. Returns the old value. */
+  atomic(width: 32 | 64, address: Expr, change: (old: Expr) => Expr): Expr
+  /** Load-reserved and store-conditional; the latter returns 0 on success and 1 on failure. */
+  loadReserved(width: 32 | 64, address: Expr): Expr
+  storeConditional(width: 32 | 64, address: Expr, value: Expr): Expr
 
   /** Ends the instruction with a jump to `target` (i64). Writes of rd come before it. */
   jump(target: Expr): void
   /** Ends the instruction: to pc + imm when `condition` (i32) holds, else to the next one. */
   branch(condition: Expr): void
-  /** Has the interpreter's full machinery execute this instruction: CSRs, atomics with effects, fences, returns from traps. */
+  /** What only the interpreter executes: CSR accesses, fences of the address translation, traps and returns from them. */
   system(kind: SystemKind): void
 }
 

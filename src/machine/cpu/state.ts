@@ -45,6 +45,8 @@ const fieldNames = [
   'reservation',
   /** 1 while the hart waits in WFI. */
   'waiting',
+  /** 1 when a user address was translated through a superpage since the last full flush: fences by address must flush all then. */
+  'userSuperpages',
   /** What must be added to the retired count to read minstret and mcycle. */
   'minstretOffset',
   'mcycleOffset',

@@ -8,7 +8,7 @@
  */
 import { Assembler, type Label } from './assembler.ts'
 import { writeElf } from './elf.ts'
-import { emitExit, type Environment } from './exit.ts'
+import { type Environment, emitExit } from './exit.ts'
 import { CAUSE, CSR, MACHINE, type Privilege, PTE, STATUS, SUPERVISOR } from './privileged.ts'
 
 /** Where things lie. All of it is fixed so that page table entries are constants. */
@@ -27,6 +27,9 @@ export const LAYOUT = {
 export const USER_ALIAS_OFFSET = 0x4000_0000
 /** The virtual page that the leaf table's entry 0 maps; entry n maps n pages on. */
 export const WINDOW = 0x0020_0000
+
+/** Nothing is there, in QEMU's map and in ours. */
+export const NOWHERE = 0x0600_0000
 
 const LOG_BYTES = 16 * 1024
 const CODE_BYTES_MAX = LAYOUT.rootTable - LAYOUT.code
@@ -155,7 +158,10 @@ export class Story {
   }
 
   /** Expects an exception at this point of the log; the code has been or will be emitted by the scenario. */
-  expectTrap(what: string, { cause, from = MACHINE, value = 0, delegated = false, pc = 0n }: ExpectedTrap): void {
+  expectTrap(
+    what: string,
+    { cause, from = MACHINE, value = 0, delegated = false, pc = 0n }: ExpectedTrap,
+  ): void {
     const alias = this.#alias
     const address = () => (typeof pc === 'bigint' ? pc : BigInt(this.asm.addressOf(pc)) + alias)
     this.#expectRecord(what, delegated, BigInt(cause), address, BigInt.asUintN(64, BigInt(value)), from)
@@ -165,18 +171,41 @@ export class Story {
    * Expects an interrupt taken at `pc`. The handlers mask it in mie (or sie) and return. `enabled`: xIE was set
    * before, which shows in xPIE; it always is unless the interrupt came from a less privileged mode.
    */
-  expectInterrupt(what: string, interrupt: number, from: Privilege, pc: Label, options: { delegated?: boolean; enabled?: boolean } = {}): void {
+  expectInterrupt(
+    what: string,
+    interrupt: number,
+    from: Privilege,
+    pc: Label,
+    options: { delegated?: boolean; enabled?: boolean } = {},
+  ): void {
     const alias = this.#alias
     const { delegated = false, enabled = true } = options
     const cause = (1n << 63n) | BigInt(interrupt)
-    this.#expectRecord(what, delegated, cause, () => BigInt(this.asm.addressOf(pc)) + alias, 0n, from, enabled)
+    this.#expectRecord(
+      what,
+      delegated,
+      cause,
+      () => BigInt(this.asm.addressOf(pc)) + alias,
+      0n,
+      from,
+      enabled,
+    )
   }
 
-  #expectRecord(what: string, delegated: boolean, cause: bigint, pc: Expected, value: bigint, from: Privilege, enabled = false): void {
+  #expectRecord(
+    what: string,
+    delegated: boolean,
+    cause: bigint,
+    pc: Expected,
+    value: bigint,
+    from: Privilege,
+    enabled = false,
+  ): void {
     const status = delegated
       ? (from === SUPERVISOR ? STATUS.spp : 0n) | (enabled ? STATUS.spie : 0n)
       : (BigInt(from) << 11n) | (enabled ? STATUS.mpie : 0n)
-    const push = (field: string, expected: Expected) => this.#expected.push({ what: `${what}: ${field}`, value: expected })
+    const push = (field: string, expected: Expected) =>
+      this.#expected.push({ what: `${what}: ${field}`, value: expected })
     push('handler', () => BigInt(delegated ? FROM_SUPERVISOR_HANDLER : FROM_MACHINE_HANDLER))
     push('cause', () => cause)
     push('pc', pc)
@@ -217,9 +246,20 @@ export class Story {
     this.#alias = 0n
   }
 
+  /** The same when calls from U-mode are delegated: by an access to an address where nothing is, which never is. */
+  toMachineFromUser(): void {
+    const { asm } = this
+    const next = asm.label()
+    asm.li(CALL_REGISTER, TO_MACHINE)
+    asm.loadAddress(RESUME, next)
+    asm.li(5, NOWHERE)
+    asm.emit('lb', 5, 5, 0)
+    asm.bind(next)
+  }
+
   /** Writes page table entry `index` of the table at `table` into the image. */
   entry(table: number, index: number, physical: number, flags: number): void {
-    this.#tables.set(table + 8 * index, (BigInt(physical) >> 12n << 10n) | BigInt(flags))
+    this.#tables.set(table + 8 * index, ((BigInt(physical) >> 12n) << 10n) | BigInt(flags))
   }
 
   /**
@@ -239,7 +279,8 @@ export class Story {
     const results = asm.label('log')
     const tohost = asm.label('tohost')
     emitExit(asm, environment, { results, resultsBytes: LOG_BYTES, tohost })
-    if (asm.address - LAYOUT.code > CODE_BYTES_MAX) throw new RangeError('the scenario does not fit its code area')
+    if (asm.address - LAYOUT.code > CODE_BYTES_MAX)
+      throw new RangeError('the scenario does not fit its code area')
     for (const [address, entry] of [...this.#tables].sort(([a], [b]) => a - b)) {
       asm.advanceTo(address)
       asm.double(entry)
@@ -250,7 +291,12 @@ export class Story {
     asm.bind(tohost)
     asm.double(0n)
     const elf = writeElf({ base: LAYOUT.code, bytes: asm.finish(), symbols: { tohost: LAYOUT.tohost } })
-    return { elf, log: LAYOUT.log, logBytes: LOG_BYTES, expected: this.#expected.map(({ what, value }) => ({ what, value: value() })) }
+    return {
+      elf,
+      log: LAYOUT.log,
+      logBytes: LOG_BYTES,
+      expected: this.#expected.map(({ what, value }) => ({ what, value: value() })),
+    }
   }
 
   #machineHandler(): void {
@@ -261,12 +307,9 @@ export class Story {
     const interrupt = asm.label()
     asm.emit('csrrs', T0, CSR.mcause, 0)
     asm.emitTo(interrupt, 'blt', T0, 0)
-    // Environment calls with the magic number are the way back to M-mode.
+    // Any exception with the magic number is the way back to M-mode.
     asm.li(T1, TO_MACHINE)
     asm.emitTo(logIt, 'bne', CALL_REGISTER, T1)
-    asm.emit('addi', T1, T0, -CAUSE.userCall)
-    asm.emit('sltiu', T1, T1, CAUSE.machineCall - CAUSE.userCall + 1)
-    asm.emitTo(logIt, 'beq', T1, 0)
     asm.li(T1, STATUS.mpp)
     asm.emit('csrrs', 0, CSR.mstatus, T1)
     asm.emit('addi', CALL_REGISTER, 0, 0)
@@ -354,4 +397,3 @@ export function scenarioFailures({ expected }: ScenarioImage, log: Uint8Array): 
   if (beyond !== 0n) lines.push(`the log goes on with ${hex(beyond)}`)
   return lines
 }
-

@@ -1,9 +1,6 @@
 /** Exceptions: illegal instructions, environment calls, floating point turned off, misaligned atomics, access faults. */
 import { CAUSE, CSR, STATUS, SUPERVISOR, USER } from './privileged.ts'
-import type { Scenario } from './scenario.ts'
-
-/** Nothing is there, in QEMU's map and in ours. */
-const NOWHERE = 0x0600_0000
+import { NOWHERE, type Scenario } from './scenario.ts'
 
 /** Encodings that are reserved in RV64GC with Zba, Zbb and Zbs, by why. */
 const ILLEGAL_WORDS: readonly (readonly [string, number])[] = [
@@ -51,8 +48,10 @@ export const TRAP_SCENARIOS: readonly Scenario[] = [
     name: 'reserved encodings trap as illegal instructions',
     build(story) {
       story.setBits(CSR.mstatus, STATUS.fs)
-      for (const [what, word] of ILLEGAL_WORDS) story.trap(what, () => story.asm.word(word), { cause: CAUSE.illegal })
-      for (const [what, half] of ILLEGAL_HALVES) story.trap(what, () => story.asm.half(half), { cause: CAUSE.illegal })
+      for (const [what, word] of ILLEGAL_WORDS)
+        story.trap(what, () => story.asm.word(word), { cause: CAUSE.illegal })
+      for (const [what, half] of ILLEGAL_HALVES)
+        story.trap(what, () => story.asm.half(half), { cause: CAUSE.illegal })
     },
   },
   {
@@ -63,8 +62,12 @@ export const TRAP_SCENARIOS: readonly Scenario[] = [
       for (const mode of [5, 6, 7]) {
         asm.emit('csrrwi', 0, CSR.frm, mode)
         story.trap(`FADD.S under frm ${mode}`, () => asm.emit('fadd.s', 1, 1, 1, 7), { cause: CAUSE.illegal })
-        story.trap(`FCVT.L.D under frm ${mode}`, () => asm.emit('fcvt.l.d', 5, 1, 7), { cause: CAUSE.illegal })
-        story.trap(`FMADD.D under frm ${mode}`, () => asm.emit('fmadd.d', 1, 1, 1, 1, 7), { cause: CAUSE.illegal })
+        story.trap(`FCVT.L.D under frm ${mode}`, () => asm.emit('fcvt.l.d', 5, 1, 7), {
+          cause: CAUSE.illegal,
+        })
+        story.trap(`FMADD.D under frm ${mode}`, () => asm.emit('fmadd.d', 1, 1, 1, 1, 7), {
+          cause: CAUSE.illegal,
+        })
         asm.emit('fadd.s', 1, 1, 1, 0)
         asm.emit('fmin.s', 1, 1, 1)
         asm.emit('feq.d', 5, 1, 1)
@@ -86,8 +89,14 @@ export const TRAP_SCENARIOS: readonly Scenario[] = [
       ] as const) {
         story.enter(privilege)
         story.trap(`ECALL from ${privilege}`, () => asm.emit('ecall'), { cause, from: privilege })
-        story.trap(`EBREAK from ${privilege}`, () => asm.emit('ebreak'), { cause: CAUSE.breakpoint, from: privilege })
-        story.trap(`C.EBREAK from ${privilege}`, () => asm.emit('c.ebreak'), { cause: CAUSE.breakpoint, from: privilege })
+        story.trap(`EBREAK from ${privilege}`, () => asm.emit('ebreak'), {
+          cause: CAUSE.breakpoint,
+          from: privilege,
+        })
+        story.trap(`C.EBREAK from ${privilege}`, () => asm.emit('c.ebreak'), {
+          cause: CAUSE.breakpoint,
+          from: privilege,
+        })
         story.toMachine()
       }
     },
@@ -152,10 +161,16 @@ export const TRAP_SCENARIOS: readonly Scenario[] = [
       story.log('what the misaligned store stored', 12, 0x1122_3344_5566_7788n)
       for (const skew of [1, 2, 3]) {
         asm.li(10, address + skew)
-        story.trap(`LR.W at ${skew}`, () => asm.emit('lr.w', 5, 10, 0), { cause: CAUSE.loadMisaligned, value: address + skew })
+        story.trap(`LR.W at ${skew}`, () => asm.emit('lr.w', 5, 10, 0), {
+          cause: CAUSE.loadMisaligned,
+          value: address + skew,
+        })
       }
       asm.li(10, address + 4)
-      story.trap('LR.D at 4', () => asm.emit('lr.d', 5, 10, 0), { cause: CAUSE.loadMisaligned, value: address + 4 })
+      story.trap('LR.D at 4', () => asm.emit('lr.d', 5, 10, 0), {
+        cause: CAUSE.loadMisaligned,
+        value: address + 4,
+      })
       asm.emit('amoadd.w', 5, 0, 10, 0)
     },
   },
@@ -173,10 +188,19 @@ export const TRAP_SCENARIOS: readonly Scenario[] = [
         story.trap(`SC.W at ${skew}`, () => asm.emit('sc.w', 5, 12, 10, 0), expected)
       }
       asm.li(10, address + 4)
-      story.trap('AMOSWAP.D at 4', () => asm.emit('amoswap.d', 5, 12, 10, 3), { cause: CAUSE.storeMisaligned, value: address + 4 })
+      story.trap('AMOSWAP.D at 4', () => asm.emit('amoswap.d', 5, 12, 10, 3), {
+        cause: CAUSE.storeMisaligned,
+        value: address + 4,
+      })
       asm.li(10, NOWHERE)
-      story.trap('AMOADD.W nowhere', () => asm.emit('amoadd.w', 5, 12, 10, 0), { cause: CAUSE.storeAccess, value: NOWHERE })
-      story.trap('AMOMAXU.D nowhere', () => asm.emit('amomaxu.d', 5, 12, 10, 0), { cause: CAUSE.storeAccess, value: NOWHERE })
+      story.trap('AMOADD.W nowhere', () => asm.emit('amoadd.w', 5, 12, 10, 0), {
+        cause: CAUSE.storeAccess,
+        value: NOWHERE,
+      })
+      story.trap('AMOMAXU.D nowhere', () => asm.emit('amomaxu.d', 5, 12, 10, 0), {
+        cause: CAUSE.storeAccess,
+        value: NOWHERE,
+      })
     },
   },
   {
@@ -199,7 +223,11 @@ export const TRAP_SCENARIOS: readonly Scenario[] = [
       story.log('a load that traps writes no register', 12, 77)
       story.trap('store', () => asm.emit('sw', 12, 10, 4), { cause: CAUSE.storeAccess, value: NOWHERE + 4 })
       const landing = BigInt(NOWHERE)
-      story.trap('fetch', () => asm.emit('jalr', 13, 10, 0), { cause: CAUSE.fetchAccess, value: NOWHERE, pc: landing })
+      story.trap('fetch', () => asm.emit('jalr', 13, 10, 0), {
+        cause: CAUSE.fetchAccess,
+        value: NOWHERE,
+        pc: landing,
+      })
     },
   },
   {

@@ -1,0 +1,451 @@
+/**
+ * The machine: core, memory, devices and firmware put together.
+ */
+
+import { buildDeviceTree, type HartIsa } from './boot/device-tree.ts'
+import { loadElf, readElf } from './boot/elf.ts'
+import { loadLinux } from './boot/linux.ts'
+import { type SbiArguments, type SbiMachine, sbiCall } from './boot/sbi.ts'
+import { Bus } from './bus.ts'
+import { type MachineConfig, MEMORY_BYTES_MAX } from './config.ts'
+import { CodeCache } from './cpu/code-cache.ts'
+import { type Core, createCore } from './cpu/core.ts'
+import { control, EXIT, PAGE_BYTES, RAM_START } from './cpu/layout.ts'
+import { STATE_BASE, STATE_BYTES } from './cpu/state.ts'
+import { Clint } from './devices/clint/clint.ts'
+import type { DeviceContext, InterruptLine, MmioDevice } from './devices/device.ts'
+import { RTC_INTERRUPT, UART_INTERRUPT, VIRTIO_INTERRUPT } from './devices/memory-map.ts'
+import { Plic } from './devices/plic/plic.ts'
+import { GoldfishRtc } from './devices/rtc/goldfish.ts'
+import { Syscon } from './devices/syscon/syscon.ts'
+import { Uart16550 } from './devices/uart16550/uart16550.ts'
+import type { VirtioFunction } from './devices/virtio/function.ts'
+import { VirtioMmio } from './devices/virtio/transport.ts'
+import { VirtioBlk } from './devices/virtio-blk/virtio-blk.ts'
+import { VirtioConsole } from './devices/virtio-console/virtio-console.ts'
+import { VirtioNet } from './devices/virtio-net/virtio-net.ts'
+import { VirtioRng } from './devices/virtio-rng/virtio-rng.ts'
+import { OutputDigest, RamDigest, stateDigest } from './digest.ts'
+import { MachineConfigError } from './errors.ts'
+import { HartState } from './hart-state.ts'
+import type { MachineInput, MachineOutput } from './io.ts'
+import { type Machine, RUN_BUDGET_MAX, type SliceEnd, type SliceStart } from './machine.ts'
+import { Ram } from './memory.ts'
+
+export type Engine = 'interpreter' | 'regions'
+
+export interface EngineOptions {
+  /** Interpreter only, or with compiled regions (the default). The guest cannot tell. */
+  readonly engine?: Engine
+  /** Visits to an entry point before it is compiled. */
+  readonly hotThreshold?: number
+}
+
+/**
+ * A region pays back after some 8,000 executed instructions; entry points are visited every ten to a hundred
+ * instructions, so a few dozen visits foretell enough.
+ */
+const HOT_THRESHOLD = 60
+
+/** What the harts offer, as the device tree tells it. */
+const ISA: HartIsa = {
+  base: 'rv64i',
+  extensions: [
+    'i',
+    'm',
+    'a',
+    'f',
+    'd',
+    'c',
+    'zicntr',
+    'zicsr',
+    'zifencei',
+    'zba',
+    'zbb',
+    'zbs',
+    'sstc',
+    'svade',
+  ],
+  mmuType: 'riscv,sv39',
+}
+
+/** misa: MXL = 64 bits, extensions A C D F I M S U. */
+const MISA =
+  (2n << 62n) | [...'ACDFIMSU'].reduce((bits, letter) => bits | (1n << BigInt(letter.charCodeAt(0) - 65)), 0n)
+const UXL_SXL_64 = 0xa00000000n
+/** All exceptions go to the kernel but its own environment calls, which the machine serves. */
+const FIRMWARE_MEDELEG = 0xb1ffn
+const SUPERVISOR_INTERRUPTS = 0x222n
+const ALL_ONES = 0xffffffffffffffffn
+const STCE = 1n << 63n
+const SSIP = 2n
+const EXTERNAL_BIT = { M: 1n << 11n, S: 1n << 9n } as const
+
+export class Computer implements Machine {
+  readonly #core: Core
+  readonly #ram: Ram
+  readonly #hart: HartState
+  readonly #control: Int32Array
+  readonly #bus: Bus
+  readonly #uart: Uart16550
+  readonly #console: VirtioConsole
+  readonly #rng: VirtioRng
+  readonly #rtc: GoldfishRtc
+  readonly #nics: readonly VirtioNet[]
+  readonly #disks: readonly VirtioBlk[]
+  readonly #devices: readonly MmioDevice[]
+  readonly #code: CodeCache | null
+  readonly #sbi: SbiMachine
+  readonly #outputDigest = new OutputDigest()
+  readonly #ramDigest: RamDigest
+  readonly #tohost: number | null
+  #outputs: MachineOutput[] = []
+  #running = false
+  #halted = false
+
+  constructor(config: MachineConfig, options: EngineOptions = {}) {
+    check(config)
+    const program = config.boot.kind === 'bare' ? readElf(config.boot.elf) : null
+    this.#tohost = program?.tohost == null ? null : Number(program.tohost)
+    this.#core = createCore(
+      {
+        memoryBytes: config.memoryBytes,
+        servesSbi: config.boot.kind === 'linux',
+        hotThreshold: options.engine === 'interpreter' ? NEVER_HOT : (options.hotThreshold ?? HOT_THRESHOLD),
+        watch: this.#tohost,
+      },
+      {
+        deviceRead: (address, bytes) => this.#bus.read(address, bytes),
+        deviceWrite: (address, bytes, value) => this.#bus.write(address, bytes, value),
+      },
+    )
+    const { memory, layout } = this.#core
+    this.#control = new Int32Array(memory.buffer)
+    this.#ram = new Ram(memory, layout)
+    this.#hart = new HartState(memory)
+    this.#ramDigest = new RamDigest(this.#core)
+    this.#code = options.engine === 'interpreter' ? null : new CodeCache(this.#core)
+
+    const plic = new Plic(1, (_hart, mode, level) => this.#setPending(EXTERNAL_BIT[mode], level))
+    const contextFor = (line: InterruptLine): DeviceContext => ({
+      memory: this.#ram,
+      interrupt: line,
+      guestClock: () => this.guestClock(),
+      output: (output) => this.#output(output),
+      endSlice: () => this.#exit(EXIT.output),
+    })
+    const context = (interrupt: number): DeviceContext => contextFor(plic.line(interrupt))
+    this.#uart = new Uart16550(context(UART_INTERRUPT))
+    this.#rtc = new GoldfishRtc(context(RTC_INTERRUPT), config.epochNs ?? 0n)
+    const syscon = new Syscon(contextFor({ set: () => undefined }))
+    const clint = new Clint([this.#clintHart()], () => this.guestClock())
+    this.#console = new VirtioConsole()
+    this.#rng = new VirtioRng()
+    this.#nics = config.nics.map((nic, i) => new VirtioNet(i, nic.mac))
+    this.#disks = config.disks.map((disk, i) => new VirtioBlk({ disk: i, ...disk }))
+    const functions: VirtioFunction[] = [...this.#nics, ...this.#disks, this.#rng, this.#console]
+    const virtio = functions.map((f, slot) => new VirtioMmio(slot, context(VIRTIO_INTERRUPT + slot), f))
+    this.#devices = [...virtio, this.#uart, plic, clint, this.#rtc, syscon]
+    this.#bus = new Bus(this.#devices)
+    this.#sbi = this.#firmware()
+
+    this.#reset()
+    if (program !== null) {
+      loadElf(this.#ram, program)
+      this.#enterMachineMode(program.entry)
+    } else if (config.boot.kind === 'linux') {
+      const { kernel, initrd, append } = config.boot
+      const placement = loadLinux(this.#ram, {
+        kernel,
+        initrd,
+        memoryBytes: config.memoryBytes,
+        deviceTree: (placed) =>
+          buildDeviceTree({
+            harts: 1,
+            isa: ISA,
+            memoryBytes: config.memoryBytes,
+            devices: this.#devices.map((d) => d.fdtNode()),
+            rootNodes: syscon.powerNodes(),
+            append,
+            initrd: placed,
+            stdoutPath: `/soc/${this.#uart.fdtNode().name}`,
+            rngSeed: config.rngSeed,
+          }),
+      })
+      this.#enterSupervisor(placement.kernelAddress, placement.deviceTreeAddress)
+    }
+  }
+
+  get retired(): bigint {
+    return this.#hart.get('retiredLimit')
+  }
+
+  get halted(): boolean {
+    return this.#halted
+  }
+
+  beginSlice(start: SliceStart): void {
+    this.#hart.set('sliceClock', start.clock)
+    this.#hart.set('sliceRetired', this.retired)
+    this.#hart.set('sliceRate', BigInt(start.clockRate))
+    this.#rtc.expire()
+    for (const input of start.inputs) this.#apply(input)
+  }
+
+  run(budget: number): SliceEnd {
+    if (!Number.isInteger(budget) || budget < 0 || budget > RUN_BUDGET_MAX) {
+      throw new RangeError(`a run's budget is 0 to ${RUN_BUDGET_MAX}, not ${budget}`)
+    }
+    const { run } = this.#core.exports
+    let left = budget
+    let output = false
+    this.#running = true
+    while (left > 0 && !this.#halted && !output) {
+      this.#control[control.exit / 4] = EXIT.none
+      left = run(left)
+      const exit = this.#control[control.exit / 4]
+      if (exit === EXIT.idle) break
+      if (exit === EXIT.output) output = true
+      else if (exit === EXIT.ecall) this.#environmentCall()
+      else if (exit === EXIT.watch) this.#watched()
+      this.#code?.maintain()
+    }
+    this.#running = false
+    this.#uart.flush()
+    this.#console.flush()
+    return {
+      retired: budget - left,
+      reason: this.#halted ? 'halted' : output ? 'output' : this.#isIdle() ? 'idle' : 'budget',
+    }
+  }
+
+  takeOutputs(): MachineOutput[] {
+    const taken = this.#outputs
+    this.#outputs = []
+    return taken
+  }
+
+  guestClock(): bigint {
+    // An instruction that touches a device has taken its own unit of the budget already.
+    return this.#core.exports.clock(this.#running ? this.#control[control.budgetNow / 4] + 1 : 0)
+  }
+
+  timerDeadline(): bigint | null {
+    const comparators = [this.#hart.get('mtimecmp'), this.#rtc.alarmDeadline() ?? ALL_ONES]
+    if ((this.#hart.get('menvcfg') & STCE) !== 0n) comparators.push(this.#hart.get('stimecmp'))
+    const nearest = comparators.reduce((a, b) => (a < b ? a : b))
+    return nearest === ALL_ONES ? null : nearest
+  }
+
+  digest(): bigint {
+    return stateDigest(this.#core, STATE_BASE, STATE_BASE + STATE_BYTES, this.#outputDigest.value)
+  }
+
+  fullDigest(): bigint {
+    return this.#ramDigest.value(
+      this.digest(),
+      this.#devices.map((d) => d.save()),
+    )
+  }
+
+  /** For tests and debuggers: state by name, outside of any slice. */
+  readonly debug = {
+    readPhysical: (address: number, length: number): Uint8Array => this.#ram.view(address, length),
+    readRegister: (_hart: number, name: string): bigint => this.#register(name),
+    writeRegister: (_hart: number, name: string, value: bigint): void => this.#setRegister(name, value),
+    /** Compiled entry points now in the code cache. */
+    compiledEntries: (): number => this.#code?.size ?? 0,
+  }
+
+  #register(name: string): bigint {
+    if (/^x\d+$/.test(name)) return this.#hart.x(Number(name.slice(1)))
+    if (/^f\d+$/.test(name)) return this.#hart.f(Number(name.slice(1)))
+    return this.#hart.get(name as Parameters<HartState['get']>[0])
+  }
+
+  #setRegister(name: string, value: bigint): void {
+    if (/^x\d+$/.test(name)) this.#hart.setX(Number(name.slice(1)), value)
+    else if (/^f\d+$/.test(name)) this.#hart.setF(Number(name.slice(1)), value)
+    else this.#hart.set(name as Parameters<HartState['set']>[0], value)
+  }
+
+  #apply(input: MachineInput): void {
+    switch (input.kind) {
+      case 'net-rx':
+        this.#nics[input.nic]?.receive(input.frame)
+        return
+      case 'console-rx':
+        if (input.port === 'uart') this.#uart.receive(input.data)
+        else this.#console.receive(input.data)
+        return
+      case 'entropy':
+        this.#rng.receive(input.data)
+        return
+      case 'disk-complete':
+        this.#disks[input.disk]?.complete(input.id, input.ok, input.data)
+        return
+    }
+  }
+
+  #output(output: MachineOutput): void {
+    this.#outputs.push(output)
+    this.#outputDigest.add(output)
+    if (output.kind === 'power') {
+      this.#halted = true
+      this.#exit(EXIT.output)
+    }
+  }
+
+  #exit(reason: number): void {
+    this.#control[control.exit / 4] = reason
+    this.#control[control.attention / 4] = 1
+  }
+
+  #setPending(bit: bigint, level: boolean): void {
+    const mip = this.#hart.get('mip')
+    this.#hart.set('mip', level ? mip | bit : mip & ~bit)
+    this.#control[control.attention / 4] = 1
+  }
+
+  #isIdle(): boolean {
+    if (this.#hart.get('waiting') === 0n) return false
+    return (this.#core.exports.pending(0) & this.#hart.get('mie')) === 0n
+  }
+
+  #watched(): void {
+    const value = this.#tohost === null ? 0 : this.#ram.u64(this.#tohost)
+    if (value !== 0) this.#output({ kind: 'power', action: 'off', exitStatus: Math.floor(value / 2) })
+  }
+
+  #environmentCall(): void {
+    const args = [10, 11, 12, 13, 14, 15, 16, 17].map((i) => this.#hart.x(i)) as unknown as SbiArguments
+    // The budget is settled at this exit, so the clock stands at the instruction after the call.
+    this.#running = false
+    const result = sbiCall(this.#sbi, 0, args)
+    this.#running = true
+    if (result === null) return
+    if ('legacy' in result) {
+      this.#hart.setX(10, result.legacy)
+      return
+    }
+    this.#hart.setX(10, result.error)
+    this.#hart.setX(11, result.value)
+  }
+
+  #clintHart(): ConstructorParameters<typeof Clint>[0][number] {
+    const hart = this.#hart
+    const setPending = (bit: bigint, level: boolean): void => this.#setPending(bit, level)
+    const attention = (): void => {
+      this.#control[control.attention / 4] = 1
+    }
+    return {
+      get msip(): boolean {
+        return (hart.get('mip') & 8n) !== 0n
+      },
+      set msip(level: boolean) {
+        setPending(8n, level)
+      },
+      get mtimecmp(): bigint {
+        return hart.get('mtimecmp')
+      },
+      set mtimecmp(value: bigint) {
+        hart.set('mtimecmp', value)
+        attention()
+      },
+    }
+  }
+
+  #firmware(): SbiMachine {
+    return {
+      harts: 1,
+      identity: { vendor: 0n, architecture: 0n, implementation: 0n },
+      setTimer: (_hart, deadline) => this.#hart.set('stimecmp', deadline ?? ALL_ONES),
+      raiseSoftwareInterrupt: () => this.#setPending(SSIP, true),
+      clearSoftwareInterrupt: () => this.#setPending(SSIP, false),
+      remoteFence: (_hart, fence) => {
+        if (fence.kind === 'sfence.vma') this.#core.exports.flushTlbs()
+      },
+      hartState: () => 'started',
+      startHart: () => undefined,
+      stopHart: () => undefined,
+      suspendRetentive: () => this.#hart.set('waiting', 1n),
+      suspendNonRetentive: () => undefined,
+      systemReset: (action, failed) => this.#output({ kind: 'power', action, exitStatus: failed ? 1 : 0 }),
+      isMemory: (address, lengthBytes) =>
+        address + lengthBytes < 2n ** 53n && this.#ram.contains(Number(address), Number(lengthBytes)),
+      readMemory: (address, lengthBytes) => this.#ram.view(Number(address), lengthBytes),
+      writeMemory: (address, data) => this.#ram.write(Number(address), data),
+      consoleWrite: (data) => {
+        // Keeps the order with what went through the UART's registers.
+        this.#uart.flush()
+        this.#output({ kind: 'console-tx', port: 'uart', data: data.slice() })
+      },
+      consoleRead: () => new Uint8Array(0),
+    }
+  }
+
+  #reset(): void {
+    const hart = this.#hart
+    hart.set('misa', MISA)
+    hart.set('mstatus', UXL_SXL_64)
+    hart.set('mtimecmp', ALL_ONES)
+    hart.set('stimecmp', ALL_ONES)
+    hart.set('reservation', ALL_ONES)
+  }
+
+  #enterMachineMode(entry: bigint): void {
+    this.#hart.set('pc', entry)
+    this.#hart.set('privilege', 3n)
+    this.#core.exports.setMode()
+    if (this.#tohost !== null) watchLineOf(this.#core, this.#tohost)
+  }
+
+  /** The RISC-V Linux boot protocol: hart number in a0, device tree in a1, translation off. */
+  #enterSupervisor(kernel: number, deviceTree: number): void {
+    const hart = this.#hart
+    hart.set('pc', BigInt(kernel))
+    hart.set('privilege', 1n)
+    hart.setX(11, BigInt(deviceTree))
+    hart.set('medeleg', FIRMWARE_MEDELEG)
+    hart.set('mideleg', SUPERVISOR_INTERRUPTS)
+    hart.set('mcounteren', 7n)
+    hart.set('scounteren', 7n)
+    hart.set('menvcfg', STCE)
+    this.#core.exports.setMode()
+  }
+}
+
+/** A heat that is never reached: counters stop at it. */
+const NEVER_HOT = 0x7fffffff
+
+function watchLineOf(core: Core, address: number): void {
+  const offset = address - RAM_START
+  const lines = new BigUint64Array(core.memory.buffer, core.layout.codeLines, core.layout.pageCount)
+  lines[Math.floor(offset / PAGE_BYTES)] |= 1n << BigInt(Math.floor((offset % PAGE_BYTES) / 64))
+}
+
+const MEMORY_STEP_BYTES = 1024 * 1024
+const MEMORY_BYTES_MIN = 16 * MEMORY_STEP_BYTES
+const VIRTIO_FIXED = 2
+
+function check(config: MachineConfig): void {
+  const { memoryBytes } = config
+  if (
+    memoryBytes % MEMORY_STEP_BYTES !== 0 ||
+    memoryBytes < MEMORY_BYTES_MIN ||
+    memoryBytes > MEMORY_BYTES_MAX
+  ) {
+    throw new MachineConfigError(
+      'MACHINE_MEMORY_SIZE',
+      `guest memory of ${memoryBytes} bytes is not a whole number of MiB from 16 MiB to ${MEMORY_BYTES_MAX / MEMORY_STEP_BYTES} MiB`,
+      'give a size such as 512M',
+    )
+  }
+  if (config.nics.length + config.disks.length > 8 - VIRTIO_FIXED) {
+    throw new MachineConfigError(
+      'MACHINE_TOO_MANY_DEVICES',
+      `${config.nics.length} network cards and ${config.disks.length} disks do not fit ${8 - VIRTIO_FIXED} free virtio slots`,
+      'use fewer disks or network cards',
+    )
+  }
+}

@@ -1,0 +1,147 @@
+/**
+ * Where everything lies in the machine's Wasm memory. The only place that knows; addresses are constants in the
+ * code that is compiled for one machine.
+ *
+ *     STATE_BASE      the running hart's registers (state.ts)
+ *     control         words the core and its driver exchange
+ *     fast TLBs       what compiled code looks up; derived, may be dropped at any time
+ *     TLBs            the architectural translation caches; a guest can observe them, so they are state
+ *     expansion       the 32-bit instruction that each 16-bit one stands for
+ *     page tables     one entry a page of RAM: dirty flag, lines that hold translated code, code tables
+ *     code tables     per page of code: for each halfword, a compiled entry point or a heat counter
+ *     RAM             guest physical memory
+ */
+
+export const PAGE_BYTES = 4096
+/** Guest physical address of the first byte of RAM (QEMU `virt`). */
+export const RAM_START = 0x80000000
+
+const WASM_PAGE_BYTES = 65536
+
+/**
+ * Address-translation modes. Each has TLBs of its own, so that a change of privilege flushes nothing, and code is
+ * compiled for one of them, so that it knows its TLB by address. `other` stands for the rare combinations (MXR,
+ * MPRV) and is flushed whenever it is entered.
+ */
+export const MODE = { user: 0, supervisor: 1, supervisorUserMemory: 2, machine: 3, other: 4 } as const
+export const MODE_COUNT = 5
+
+/** 256 entries: larger or split tables brought nothing in measurements. */
+export const TLB_ENTRIES = 256
+/** Fast entry: i64 tag (virtual page, or -1), i32 addend (memory address = low 32 bits of virtual address + addend), i32 code table (execute only). */
+export const TLB_ENTRY_BYTES = 16
+const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES
+
+export type Access = 'read' | 'write' | 'execute'
+const ACCESS_INDEX: Readonly<Record<Access, number>> = { read: 0, write: 1, execute: 2 }
+
+const CONTROL_BASE = 0x1800
+export const FAST_TLB_BASE = 0x10000
+export const TLB_BASE = 0x20000
+const EXPANSION_BASE = 0x40000
+const QUEUE_BASE = 0x80000
+const PAGE_TABLES_BASE = 0x90000
+
+/** Control words, i32 each unless said otherwise. Not architectural. */
+export const control = {
+  /** Non-zero: leave the interpreter loop after this instruction; the run loop looks at interrupts and at `exit`. */
+  attention: CONTROL_BASE,
+  /** Why the run loop must return to its driver: an EXIT value. */
+  exit: CONTROL_BASE + 4,
+  /** What a failed access left: 1 trap, 2 memory-mapped I/O. */
+  fault: CONTROL_BASE + 8,
+  /** Budget left at the instruction that touches a device, so that the guest clock is exact there. */
+  budgetNow: CONTROL_BASE + 12,
+  /** Cause and value (i64) of the trap to take. */
+  trapCause: CONTROL_BASE + 16,
+  trapValue: CONTROL_BASE + 24,
+  /** Physical address (i64) of the access that `fault` = 2 is about. */
+  ioAddress: CONTROL_BASE + 32,
+  /** The translation mode in force and its TLB addresses. */
+  mode: CONTROL_BASE + 40,
+  /** Entry points that became hot and wait for compilation. */
+  queueLength: CONTROL_BASE + 44,
+  /** Pages whose translated code was overwritten. */
+  invalidatedLength: CONTROL_BASE + 48,
+  /** A store hit translated code: the running region must be left. */
+  codeChanged: CONTROL_BASE + 52,
+  /** Code tables handed out so far. */
+  codeTablesUsed: CONTROL_BASE + 56,
+  /** All translated code was forgotten: the driver must free the compiled functions. */
+  codeDropped: CONTROL_BASE + 60,
+} as const
+
+/** Reasons for the run loop to return. */
+export const EXIT = { none: 0, output: 1, ecall: 2, compile: 3, idle: 4, watch: 5 } as const
+
+/** Entries the queue of hot entry points holds; small, since the driver empties it soon. Each: i64 pc, i32 physical page, i32 mode. */
+export const QUEUE_ENTRIES = 256
+export const QUEUE_ENTRY_BYTES = 16
+/** Overwritten pages remembered until the driver frees their code; more sets the flag that drops all. */
+export const INVALIDATED_MAX = 1024
+
+/** One entry (i32) per halfword of a page. */
+export const CODE_TABLE_BYTES = (PAGE_BYTES / 2) * 4
+/** Pages of code that can be hot at once: 16 MiB of guest code, 32 MiB of tables. When used up, all compiled code is dropped. */
+export const CODE_TABLES_MAX = 4096
+
+/** Bytes of RAM that one bit of a page's code mask stands for. */
+export const CODE_LINE_BYTES = 64
+
+export interface Layout {
+  readonly memoryBytes: number
+  readonly pageCount: number
+  readonly expansion: number
+  readonly queue: number
+  readonly invalidated: number
+  /** u8 a page: written since the flag was cleared. */
+  readonly dirty: number
+  /** u64 a page: bit n set when translated code lies in line n. */
+  readonly codeLines: number
+  /** u32 a page and mode: address of the page's code table, or 0. */
+  readonly pageCode: number
+  readonly codeTables: number
+  /** Memory address of guest physical address RAM_START. */
+  readonly ram: number
+  readonly wasmPages: number
+}
+
+const alignUp = (value: number, to: number): number => Math.ceil(value / to) * to
+
+export function layoutFor(memoryBytes: number): Layout {
+  const pageCount = memoryBytes / PAGE_BYTES
+  const dirty = PAGE_TABLES_BASE
+  const codeLines = alignUp(dirty + pageCount, 64)
+  const pageCode = codeLines + pageCount * 8
+  const codeTables = alignUp(pageCode + pageCount * 4 * MODE_COUNT, CODE_TABLE_BYTES)
+  const ram = alignUp(codeTables + CODE_TABLES_MAX * CODE_TABLE_BYTES, WASM_PAGE_BYTES)
+  return {
+    memoryBytes,
+    pageCount,
+    expansion: EXPANSION_BASE,
+    queue: QUEUE_BASE,
+    invalidated: QUEUE_BASE + QUEUE_ENTRIES * QUEUE_ENTRY_BYTES,
+    dirty,
+    codeLines,
+    pageCode,
+    codeTables,
+    ram,
+    // One page beyond RAM: an access at its very end may be read wider than it is.
+    wasmPages: (ram + memoryBytes) / WASM_PAGE_BYTES + 1,
+  }
+}
+
+/** Memory address of a mode's fast TLB. */
+export function fastTlb(mode: number, access: Access): number {
+  return FAST_TLB_BASE + (mode * 3 + ACCESS_INDEX[access]) * TLB_BYTES
+}
+
+/** Memory address of a mode's architectural TLB: i64 tag (virtual page, or -1), i64 physical page address. */
+export function tlb(mode: number, access: Access): number {
+  return TLB_BASE + (mode * 3 + ACCESS_INDEX[access]) * TLB_BYTES
+}
+
+/** Distance between the same TLB of neighbouring modes. */
+export const TLB_MODE_STRIDE = 3 * TLB_BYTES
+/** All fast TLBs, or all architectural ones. */
+export const TLB_ALL_BYTES = MODE_COUNT * TLB_MODE_STRIDE

@@ -1,0 +1,449 @@
+/**
+ * Emits a region as one WebAssembly function: (pc i64, budget i32) → budget left.
+ *
+ * Guest registers that the region touches live in locals, loaded at its entry and written back at its exits; at
+ * every instruction the locals hold exactly what the registers hold, so an exit may happen anywhere. There are
+ * two: `leave` goes on at another pc, in compiled code if there is any; `bail` stores the pc and returns, and the
+ * interpreter goes on. Each block takes its number of instructions from the budget when it begins, or bails there
+ * if the budget is too small; an exit in its middle gives back what was not executed.
+ */
+import { call, type Expr, i32, i64 } from '../../wasm/expr.ts'
+import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
+import { readControl, readField, writeField, ZERO } from './access.ts'
+import { type Structure, structure } from './control-flow.ts'
+import { fastTlb, type Layout, PAGE_BYTES, RAM_START } from './layout.ts'
+import { LOADS, STORES } from './memory-access.ts'
+import { STATUS } from './mmu.ts'
+import type { Block, PlacedInstruction } from './region-graph.ts'
+import type { Library, LoadKind, Operands, StoreWidth } from './semantics.ts'
+import { fAddress, xAddress } from './state.ts'
+
+/** What all regions of a module share. */
+export interface RegionContext {
+  readonly library: Library
+  readonly layout: Layout
+  /** Translation mode the code runs in. */
+  readonly mode: number
+}
+
+export function emitRegion(f: FunctionBuilder, context: RegionContext, blocks: readonly Block[]): void {
+  new RegionEmitter(f, context, blocks).emit()
+}
+
+class RegionEmitter {
+  readonly f: FunctionBuilder
+  readonly context: RegionContext
+  readonly #blocks: readonly Block[]
+  readonly #indexOf: ReadonlyMap<number, number>
+  readonly #structure: Structure
+  readonly #loopLabels = new Map<number, Label>()
+  readonly #followLabels = new Map<number, Label>()
+  readonly registers: readonly (Local | null)[]
+  readonly #written: readonly number[]
+  readonly page: Local
+  readonly budget: Local
+  readonly #exitPc: Local
+  #leaveLabel!: Label
+  #bailLabel!: Label
+
+  constructor(f: FunctionBuilder, context: RegionContext, blocks: readonly Block[]) {
+    this.f = f
+    this.context = context
+    this.#blocks = blocks
+    this.#indexOf = new Map(blocks.map((b, i) => [b.offset, i]))
+    this.#structure = structure({ successors: blocks.map((b) => this.#successors(b)) })
+    const { touched, written } = registerUse(blocks)
+    this.#written = written
+    this.registers = Array.from({ length: 32 }, (_, i) => (touched.has(i) ? f.local('i64') : null))
+    this.page = f.local('i64')
+    this.budget = f.paramLocals[1]
+    this.#exitPc = f.local('i64')
+  }
+
+  emit(): void {
+    const { f } = this
+    f.set(this.page, i64.and(f.paramLocals[0].get, i64.const(-PAGE_BYTES)))
+    this.registers.forEach((local, i) => {
+      if (local !== null) f.set(local, i64.load(ZERO, xAddress(i)))
+    })
+    f.block((bail) => {
+      this.#bailLabel = bail
+      f.block((leave) => {
+        this.#leaveLabel = leave
+        this.#emitTree(0)
+        f.unreachable()
+      })
+      this.#writeBack()
+      f.returnCall(this.context.library.functionIndex('dispatch'), this.#exitPc.get, this.budget.get)
+    })
+    this.#writeBack()
+    writeField(f, 'pc', this.#exitPc.get)
+    f.return(this.budget.get)
+  }
+
+  /** Goes on at `pc` outside the region. */
+  leave(pc: Expr): void {
+    this.f.set(this.#exitPc, pc)
+    this.f.br(this.#leaveLabel)
+  }
+
+  /** Returns to the interpreter at the instruction at `offset`, giving back `unused` units of budget. */
+  bail(offset: number, unused: number): void {
+    const { f } = this
+    f.set(this.#exitPc, this.pc(offset))
+    if (unused !== 0) f.set(this.budget, i32.add(this.budget.get, i32.const(unused)))
+    f.br(this.#bailLabel)
+  }
+
+  pc(offset: number): Expr {
+    return i64.add(this.page.get, i64.const(offset))
+  }
+
+  #writeBack(): void {
+    for (const i of this.#written) {
+      const local = this.registers[i]
+      if (local !== null) this.f.store('i64', ZERO, local.get, xAddress(i))
+    }
+  }
+
+  #successors(block: Block): number[] {
+    const t = block.terminator
+    const offsets =
+      t.kind === 'branch' ? [t.otherwise, t.taken] : t.kind === 'jump' || t.kind === 'fall' ? [t.to] : []
+    return offsets.map((o) => this.#indexOf.get(o)).filter((i) => i !== undefined)
+  }
+
+  #emitTree(node: number): void {
+    const merges = this.#structure.children[node]
+      .filter((child) => this.#structure.isMerge[child])
+      .sort((a, b) => this.#structure.position[b] - this.#structure.position[a])
+    if (this.#structure.isLoopHeader[node]) {
+      this.f.loop((label) => {
+        this.#loopLabels.set(node, label)
+        this.#emitWithin(node, merges)
+      })
+    } else {
+      this.#emitWithin(node, merges)
+    }
+  }
+
+  /** Nests a block for each merge node that `node` dominates, so that a branch to the block's end arrives there. */
+  #emitWithin(node: number, merges: readonly number[]): void {
+    const [last, ...rest] = merges
+    if (last === undefined) {
+      this.#emitBlock(node)
+      return
+    }
+    this.f.block((label) => {
+      this.#followLabels.set(last, label)
+      this.#emitWithin(node, rest)
+    })
+    this.#emitTree(last)
+  }
+
+  #emitBlock(node: number): void {
+    const { f } = this
+    const block = this.#blocks[node]
+    const count = block.instructions.length
+    if (count > 0) {
+      f.if(
+        i32.ltS(this.budget.get, i32.const(count)),
+        () => this.bail(block.offset, 0),
+        undefined,
+        'unlikely',
+      )
+      f.set(this.budget, i32.sub(this.budget.get, i32.const(count)))
+    }
+    let floatChecked = false
+    let roundingChecked = false
+    let condition: Expr | null = null
+    block.instructions.forEach((one, i) => {
+      const uses = one.instruction.uses
+      f.scope(() => {
+        const operands = new RegionOperands(this, one, count - i)
+        if (uses.includes('float') && !floatChecked) {
+          operands.requireFloat()
+          floatChecked = true
+        }
+        if (uses.includes('rounding') && operands.hasDynamicRounding && !roundingChecked) {
+          operands.requireRounding()
+          roundingChecked = true
+        }
+        one.instruction.meaning(operands)
+        condition = operands.condition
+        if (condition !== null) this.#branch(node, condition)
+      })
+    })
+    if (condition === null) this.#terminate(node)
+  }
+
+  #branch(node: number, condition: Expr): void {
+    const t = this.#blocks[node].terminator
+    if (t.kind !== 'branch') throw new Error('a condition without a branch')
+    this.f.if(
+      condition,
+      () => this.#go(node, t.taken),
+      () => this.#go(node, t.otherwise),
+    )
+  }
+
+  #terminate(node: number): void {
+    const t = this.#blocks[node].terminator
+    if (t.kind === 'fall' || t.kind === 'jump') this.#go(node, t.to)
+    else if (t.kind === 'stop') this.bail(t.at, 0)
+    // 'leave' was emitted by the instruction itself.
+  }
+
+  #go(from: number, offset: number): void {
+    const to = this.#indexOf.get(offset)
+    const { position, isMerge, cut } = this.#structure
+    if (to === undefined || cut.has(from * this.#blocks.length + to)) {
+      this.leave(this.pc(offset))
+      return
+    }
+    if (position[to] <= position[from]) this.f.br(this.#loopLabels.get(to) as Label)
+    else if (isMerge[to]) this.f.br(this.#followLabels.get(to) as Label)
+    else this.#emitTree(to)
+  }
+}
+
+/** Which integer registers a region reads or writes, and which it writes. */
+function registerUse(blocks: readonly Block[]): { touched: Set<number>; written: number[] } {
+  const touched = new Set<number>()
+  const written = new Set<number>()
+  // Over-approximates: fields that an instruction does not use as registers may name one; that only costs a load.
+  for (const block of blocks) {
+    for (const { word, instruction } of block.instructions) {
+      const opcode = word & 0x7f
+      touched.add((word >>> 15) & 31)
+      touched.add((word >>> 20) & 31)
+      const writesInteger = opcode !== 0x63 && opcode !== 0x23 && opcode !== 0x27 && opcode !== 0x07
+      const isFused = opcode === 0x43 || opcode === 0x47 || opcode === 0x4b || opcode === 0x4f
+      if (writesInteger && !isFused && instruction.immediate !== 'B') written.add((word >>> 7) & 31)
+    }
+  }
+  for (const i of written) touched.add(i)
+  touched.delete(0)
+  written.delete(0)
+  return { touched, written: [...written] }
+}
+
+/** Operands known at compile time: constants and locals. `remaining` counts this instruction and those after it in its block. */
+class RegionOperands implements Operands {
+  readonly f: FunctionBuilder
+  readonly library: Library
+  condition: Expr | null = null
+  readonly #emitter: RegionEmitter
+  readonly #one: PlacedInstruction
+  readonly #remaining: number
+
+  constructor(emitter: RegionEmitter, one: PlacedInstruction, remaining: number) {
+    this.f = emitter.f
+    this.library = emitter.context.library
+    this.#emitter = emitter
+    this.#one = one
+    this.#remaining = remaining
+  }
+
+  rs1(): Expr {
+    return this.#read(15)
+  }
+
+  rs2(): Expr {
+    return this.#read(20)
+  }
+
+  setRd(value: Expr): void {
+    const local = this.#emitter.registers[(this.#one.word >>> 7) & 31]
+    if (local !== null) this.f.set(local, value)
+    // x0: the value is dropped, but a call in it may raise flags.
+    else if (hasCall(value)) this.f.drop(value)
+  }
+
+  imm(): Expr {
+    return i64.const(this.#one.immediate)
+  }
+
+  pc(): Expr {
+    return this.#emitter.pc(this.#one.offset)
+  }
+
+  nextPc(): Expr {
+    return this.#emitter.pc(this.#one.offset + this.#one.length)
+  }
+
+  fs1(): Expr {
+    return i64.load(ZERO, this.#float(15))
+  }
+
+  fs2(): Expr {
+    return i64.load(ZERO, this.#float(20))
+  }
+
+  fs3(): Expr {
+    return i64.load(ZERO, this.#float(27))
+  }
+
+  setFd(value: Expr): void {
+    this.f.store('i64', ZERO, value, this.#float(7))
+  }
+
+  requireFloat(): void {
+    const state = i64.and(readField('mstatus'), i64.const(STATUS.fs))
+    this.f.if(i64.ne(state, i64.const(STATUS.fs)), () => this.#bail(), undefined, 'unlikely')
+  }
+
+  get hasDynamicRounding(): boolean {
+    return this.#staticRounding() === 7
+  }
+
+  requireRounding(): void {
+    this.f.if(i32.gtU(this.rounding(), i32.const(4)), () => this.#bail(), undefined, 'unlikely')
+  }
+
+  rounding(): Expr {
+    const fixed = this.#staticRounding()
+    return fixed === 7 ? i32.wrap(i64.shrU(readField('fcsr'), i64.const(5))) : i32.const(fixed)
+  }
+
+  roundsFast(): Expr {
+    const fcsr = i32.wrap(readField('fcsr'))
+    const fixed = this.#staticRounding()
+    if (fixed === 0) return i32.and(fcsr, i32.const(1))
+    if (fixed !== 7) return ZERO
+    // frm is zero and the inexact flag is up.
+    return i32.eq(i32.and(fcsr, i32.const(0xe1)), i32.const(1))
+  }
+
+  load(kind: LoadKind, addressValue: Expr): Expr {
+    const { f } = this
+    const access = LOADS[kind]
+    const tlb = fastTlb(this.#emitter.context.mode, 'read')
+    const address = f.keep(addressValue)
+    const entry = f.keep(tlbIndex(address.get))
+    const value = f.temp('i64')
+    f.if(
+      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES | (access.bytes - 1)))),
+      () => {
+        f.set(
+          value,
+          call('i64', this.library.functionIndex('loadSlow'), address.get, i32.const(access.bytes)),
+        )
+        f.if(readControl('fault'), () => this.#bail(), undefined, 'unlikely')
+        f.set(value, access.extend(value.get))
+      },
+      () => f.set(value, access.load(i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8)))),
+      'unlikely',
+    )
+    return value.get
+  }
+
+  store(width: StoreWidth, addressValue: Expr, stored: Expr): void {
+    const { f } = this
+    const access = STORES[width]
+    const tlb = fastTlb(this.#emitter.context.mode, 'write')
+    const address = f.keep(addressValue)
+    const entry = f.keep(tlbIndex(address.get))
+    f.if(
+      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES | (access.bytes - 1)))),
+      () => {
+        f.call(this.library.functionIndex('storeSlow'), address.get, i32.const(access.bytes), stored)
+        f.if(
+          i32.or(readControl('fault'), readControl('codeChanged')),
+          () => {
+            f.if(readControl('fault'), () => this.#bail())
+            // The store is done, but code was changed by it, perhaps this region's.
+            this.#emitter.bail(this.#one.offset + this.#one.length, this.#remaining - 1)
+          },
+          undefined,
+          'unlikely',
+        )
+      },
+      () => f.store(access.kind, i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8)), stored),
+      'unlikely',
+    )
+  }
+
+  atomic(width: 32 | 64, address: Expr, change: (old: Expr) => Expr): Expr {
+    const { f } = this
+    const at = this.#atomicAddress(width, address, 'write')
+    const old = f.keep(width === 32 ? i64.load32S(at.get) : i64.load(at.get))
+    f.store(width === 32 ? 'i64_32' : 'i64', at.get, change(old.get))
+    return old.get
+  }
+
+  loadReserved(width: 32 | 64, address: Expr): Expr {
+    const { f } = this
+    const at = this.#atomicAddress(width, address, 'read')
+    writeField(f, 'reservation', this.#physical(at))
+    return f.keep(width === 32 ? i64.load32S(at.get) : i64.load(at.get)).get
+  }
+
+  storeConditional(width: 32 | 64, address: Expr, stored: Expr): Expr {
+    const { f } = this
+    const at = this.#atomicAddress(width, address, 'write')
+    const failed = f.keep(i64.extendU(i64.ne(readField('reservation'), this.#physical(at))))
+    f.if(i64.eqz(failed.get), () => f.store(width === 32 ? 'i64_32' : 'i64', at.get, stored))
+    writeField(f, 'reservation', i64.const(-1))
+    return failed.get
+  }
+
+  jump(target: Expr): void {
+    const links = ((this.#one.word >>> 7) & 31) !== 0
+    // A plain jump to a known place is the block's terminator.
+    if (this.#one.instruction.name !== 'jal' || links) this.#emitter.leave(target)
+  }
+
+  branch(condition: Expr): void {
+    this.condition = condition
+  }
+
+  system(): void {
+    throw new Error('system instructions are the interpreter’s')
+  }
+
+  /** The interpreter executes this instruction. */
+  #bail(): void {
+    this.#emitter.bail(this.#one.offset, this.#remaining)
+  }
+
+  #staticRounding(): number {
+    return (this.#one.word >>> 12) & 7
+  }
+
+  #read(shift: number): Expr {
+    const local = this.#emitter.registers[(this.#one.word >>> shift) & 31]
+    return local === null ? i64.const(0) : local.get
+  }
+
+  #float(shift: number): number {
+    return fAddress((this.#one.word >>> shift) & 31)
+  }
+
+  /** Aligned RAM with a fast entry; anything else is the interpreter's. */
+  #atomicAddress(width: 32 | 64, addressValue: Expr, access: 'read' | 'write'): Local {
+    const { f } = this
+    const tlb = fastTlb(this.#emitter.context.mode, access)
+    const address = f.keep(addressValue)
+    const entry = f.keep(tlbIndex(address.get))
+    f.if(
+      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES | (width / 8 - 1)))),
+      () => this.#bail(),
+      undefined,
+      'unlikely',
+    )
+    return f.keep(i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8)))
+  }
+
+  #physical(at: Local): Expr {
+    return i64.extendU(i32.add(at.get, i32.const((RAM_START - this.#emitter.context.layout.ram) | 0)))
+  }
+}
+
+function tlbIndex(address: Expr): Expr {
+  return i32.and(i32.shrU(i32.wrap(address), i32.const(8)), i32.const(0xff0))
+}
+
+function hasCall(e: Expr): boolean {
+  return e.kind === 'call' || e.args.some(hasCall)
+}
