@@ -46,6 +46,8 @@ export interface RunOptions {
   readonly append: string
   /** What makes the guest power itself off when typed on its serial console. */
   readonly powerOffInput: string | null
+  /** Also let peers that speak plain stream framing (QEMU, a test) join the VM's network. */
+  readonly plainPort?: boolean
   /** For tests: another machine than the product's. */
   readonly machineModule?: string
 }
@@ -123,6 +125,7 @@ export class Cluster {
     const { token, publish } = await this.#gateway.add({
       vm: options.name,
       publish: options.publish.map(({ hostPort, guestPort }) => ({ hostPort, guestPort })),
+      plainPort: options.plainPort ?? false,
     })
     try {
       const { linkAddress } = await this.#gateway.info()
