@@ -1,0 +1,83 @@
+/** Puts a guest's first root file system together: files out of unpacked packages, modules, and our own files. */
+import { lstat, readFile, readlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path/posix'
+import type { RootNode, RootTree } from './cpio.ts'
+import { elfNeeds, isElf } from './elf.ts'
+import { ImageError } from './errors.ts'
+import type { KernelModule } from './modules.ts'
+import type { ImageRecipe, RecipeFile } from './recipe.ts'
+
+/** Directories that Debian has replaced by links into /usr; packages hold the files at the links' targets. */
+const MERGED_INTO_USR = /^(?=(?:bin|sbin|lib|lib64)\/)/
+/** Follows what the kernel itself allows (MAXSYMLINKS). */
+const SYMLINK_DEPTH_MAX = 40
+const PERMISSION_BITS = 0o7777
+
+/**
+ * @param root the directory into which all packages were unpacked.
+ * @throws ImageError `IMAGE_PACKAGE_UNUSABLE` if a wanted file or a library it needs is not in the packages.
+ */
+export async function buildRootTree(
+  root: string,
+  recipe: ImageRecipe,
+  modules: readonly KernelModule[],
+): Promise<RootTree> {
+  const tree = new Map<string, RootNode>()
+  const libraryDirectories = [`usr/lib/${recipe.architecture}-linux-gnu`, 'usr/lib']
+  for (const path of recipe.packageFiles) await take(path, `the recipe of ${recipe.name}`, 0)
+
+  async function take(path: string, neededBy: string, depth: number): Promise<void> {
+    if (tree.has(path)) return
+    const status = await lstat(join(root, path)).catch(() => null)
+    if (status?.isSymbolicLink() && depth < SYMLINK_DEPTH_MAX) {
+      const target = await readlink(join(root, path))
+      tree.set(path, { kind: 'symlink', target })
+      const followed = target.startsWith('/') ? target.slice(1) : join(dirname(path), target)
+      await take(followed.replace(MERGED_INTO_USR, 'usr/'), neededBy, depth + 1)
+    } else if (status?.isFile()) {
+      const data = await readFile(join(root, path))
+      tree.set(path, { kind: 'file', permissions: status.mode & PERMISSION_BITS, data })
+      if (isElf(data)) await takeNeeds(path, data)
+    } else {
+      throw new ImageError(
+        'IMAGE_PACKAGE_UNUSABLE',
+        `No package has the file ${path}, which ${neededBy} needs.`,
+      )
+    }
+  }
+
+  async function takeNeeds(path: string, data: Buffer): Promise<void> {
+    const needs = elfNeeds(data, path)
+    if (needs.interpreter !== null) {
+      await take(needs.interpreter.slice(1).replace(MERGED_INTO_USR, 'usr/'), path, 0)
+    }
+    for (const library of needs.libraries) {
+      await take(await locateLibrary(library), path, 0)
+    }
+  }
+
+  async function locateLibrary(name: string): Promise<string> {
+    for (const directory of libraryDirectories) {
+      const path = `${directory}/${name}`
+      if ((await lstat(join(root, path)).catch(() => null)) !== null) return path
+    }
+    return `${libraryDirectories[0]}/${name}`
+  }
+
+  for (const module of modules) {
+    tree.set(`usr/lib/modules/${module.name}.ko`, { kind: 'file', permissions: 0o644, data: module.data })
+  }
+  tree.set('etc/modules', textNode(modules.map((module) => `${module.name}\n`).join('')))
+  // The kernel opens it for the first process, before that can mount devtmpfs.
+  tree.set('dev/console', { kind: 'character-device', permissions: 0o600, major: 5, minor: 1 })
+  for (const [path, file] of Object.entries(recipe.files)) tree.set(path, fileNode(file))
+  return tree
+}
+
+function fileNode(file: RecipeFile): RootNode {
+  return file.kind === 'text' ? { ...textNode(file.text), permissions: file.permissions } : file
+}
+
+function textNode(text: string): RootNode & { kind: 'file' } {
+  return { kind: 'file', permissions: 0o644, data: Buffer.from(text) }
+}
