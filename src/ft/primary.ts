@@ -157,7 +157,7 @@ export class Primary {
       return
     }
     this.#state = { kind: 'claiming' }
-    this.#contend(this.#generation, nowMs)
+    this.#effects.push(this.#arbitration.begin(this.#generation, nowMs))
   }
 
   #bond(): Bond | null {

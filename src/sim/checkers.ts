@@ -2,6 +2,7 @@ import { Backup } from '../ft/backup.ts'
 import type { CounterOutput, DiskWrite } from './counter-machine.ts'
 import type { Effect, ProtocolEvent, Replica } from './replica.ts'
 import type { SimulatedStore } from './store.ts'
+import type { Injection } from './world.ts'
 
 /** Which invariant was broken, and how. The names are those of docs/protocol.md, "What must hold". */
 export interface Violation {
@@ -24,6 +25,7 @@ export interface Violation {
  */
 export class Checkers {
   readonly #store: SimulatedStore
+  readonly #injection: Injection
   readonly #replicas: readonly Replica[]
   #violation: Violation | null = null
   /** Who went live in which generation. */
@@ -35,9 +37,13 @@ export class Checkers {
   /** Explicit operations that were completed: the VM is down by intention. */
   #down = false
 
-  /** @param replicas all there are; may grow. */
-  constructor(store: SimulatedStore, replicas: readonly Replica[]) {
+  /**
+   * @param replicas all there are; may grow.
+   * @param injection a rule that is switched off is not looked for by name: what shows is the harm it prevents.
+   */
+  constructor(store: SimulatedStore, replicas: readonly Replica[], injection: Injection) {
     this.#store = store
+    this.#injection = injection
     this.#replicas = replicas
   }
 
@@ -85,7 +91,7 @@ export class Checkers {
         `${replica.name} and ${other.name} are live in generation ${generation}`,
       )
     }
-    if (this.#store.winnerOf(generation) !== replica.name) {
+    if (this.#injection.testAndSet && this.#store.winnerOf(generation) !== replica.name) {
       this.#broken(
         'one-live-machine',
         `${replica.name} went live in generation ${generation} without winning it`,
@@ -119,10 +125,10 @@ export class Checkers {
   /** Invariants 2 and 5 at the moment a replica decides to release. */
   #released(replica: Replica, throughSequence: number): void {
     const newest = this.#newest()
-    if (newest !== null && newest.replica !== replica) {
+    if (this.#injection.testAndSet && newest !== null && newest.replica !== replica) {
       this.#broken('harmless-pause', `${replica.name} released outputs while ${newest.replica.name} was live`)
     }
-    if (replica.protocol instanceof Backup) return
+    if (replica.protocol instanceof Backup || !this.#injection.outputRule) return
     const { backup } = replica.protocol.status(0)
     if (backup === null) return
     const bound = this.#replicas.find(({ name }) => name === backup)!

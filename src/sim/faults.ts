@@ -11,15 +11,16 @@ import type { World } from './world.ts'
 export const FAULTS_MS = 1_500
 /** Longest fault. */
 const FAULT_MS_MAX = 1_200
-const FAULTS_MAX = 5
+const FAULTS_MAX = 6
 
 /** One kind of fault, struck at the time it is called. */
 type Fault = (world: World) => void
 
 /** How often each is drawn, by weight. */
 const FAULTS: readonly (readonly [weight: number, name: string, fault: Fault])[] = [
-  [4, 'kill', (world) => someReplica(world).kill(false)],
-  [2, 'host dies', (world) => someReplica(world).kill(true)],
+  [4, 'kill primary', (world) => primary(world).kill(false)],
+  [3, 'primary host dies', (world) => primary(world).kill(true)],
+  [1, 'kill any', (world) => someReplica(world).kill(world.random.chance(0.5))],
   [5, 'pause', (world) => someReplica(world).process.pause(duration(world))],
   [4, 'pause between effects', (world) => someReplica(world).pauseAtNextEffect(duration(world))],
   [3, 'cut both ways', (world) => cut(world, true)],

@@ -56,7 +56,7 @@ export class World {
     const storeLostAnswers = options.storeLostAnswers ?? this.random.pick([0, 0, 0.1, 0.4])
     this.store = new SimulatedStore(this.scheduler, this.random, storeLatencyMsMax, storeLostAnswers)
     this.#replayMsMax = options.replayMsMax ?? this.random.magnitude(0.5, 15)
-    this.checkers = new Checkers(this.store, this.replicas)
+    this.checkers = new Checkers(this.store, this.replicas, injection)
     this.outside = new Outside(this.scheduler, this.random, this.network, this.checkers, injection.fence)
   }
 
