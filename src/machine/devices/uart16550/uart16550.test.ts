@@ -68,6 +68,9 @@ describe('sending', () => {
     write(IER, 0)
     write(IER, 2)
     expect(read(IIR)).toBe(TRANSMIT_EMPTY)
+    write(IIR, 4)
+    expect(read(IIR)).toBe(TRANSMIT_EMPTY)
+    expect(read(IIR)).toBe(NONE)
   })
 
   test('a pending received byte hides THRE and reading IIR does not take THRE back then', () => {
@@ -184,7 +187,12 @@ describe('the rest', () => {
     expect(read(IIR)).toBe(LINE_STATUS)
     expect(read(LSR)).toBe(0x63)
     expect(read(IIR)).toBe(NONE)
-    expect(read(RBR)).toBe(1)
+    expect(read(RBR)).toBe(2)
+    write(IIR, 1)
+    for (let byte = 0; byte < 17; byte++) write(RBR, byte)
+    expect(read(LSR)).toBe(0x63)
+    expect(Array.from({ length: 16 }, () => read(RBR))).toEqual(Array.from({ length: 16 }, (_, byte) => byte))
+    expect(read(LSR)).toBe(0x60)
     uart.flush()
     expect(context.takeOutputs()).toEqual([])
     write(MCR, 0)

@@ -19,6 +19,8 @@ export const UART_BACKLOG_BYTES_MAX = 64 * 1024
 const GATHER_BYTES_MAX = 4096
 /** Input clock over 16: the rate that divisor 1 would give; only named in the device tree. */
 const CLOCK_HZ = 3_686_400
+/** What firmware before us would have left: 19200 baud by the clock above, as on QEMU. */
+const RESET_DIVISOR = 12
 
 // Register offsets; the first two change meaning with LCR.DLAB.
 const RBR_THR_DLL = 0
@@ -44,6 +46,7 @@ const IIR_FIFO_ENABLED = 0xc0
 
 const FCR_ENABLE = 0x01
 const FCR_CLEAR_RECEIVE = 0x02
+const FCR_CLEAR_TRANSMIT = 0x04
 const FCR_TRIGGER_SHIFT = 6
 const FCR_STORED = 0xc9
 const TRIGGER_BYTES = [1, 4, 8, 14] as const
@@ -75,7 +78,7 @@ export class Uart16550 implements MmioDevice {
   #lcr = 0
   #mcr = 0
   #scratch = 0
-  #divisor = 1
+  #divisor = RESET_DIVISOR
   #overrun = false
   /** The transmitter-empty interrupt is an edge: set by emptying or enabling, taken back by reading IIR. */
   #transmitEmptyPending = false
@@ -261,8 +264,12 @@ export class Uart16550 implements MmioDevice {
 
   #transmit(byte: number): void {
     if (this.#loopback) {
-      if (this.#fifo.length < this.#fifoCapacity) this.#fifo.push(Uint8Array.of(byte))
-      else this.#overrun = true
+      if (this.#fifo.length === this.#fifoCapacity) {
+        this.#overrun = true
+        // Without a FIFO the new byte takes the place of the unread one; a full FIFO loses the new byte.
+        if (this.#fifoCapacity === 1) this.#fifo.clear()
+      }
+      this.#fifo.push(Uint8Array.of(byte))
     } else {
       this.#gathered[this.#gatheredBytes++] = byte
       if (this.#gatheredBytes === GATHER_BYTES_MAX) this.flush()
@@ -281,6 +288,8 @@ export class Uart16550 implements MmioDevice {
     const switched = ((fcr ^ this.#fcr) & FCR_ENABLE) !== 0
     this.#fcr = (fcr & FCR_ENABLE) === 0 ? 0 : fcr & FCR_STORED
     if (switched || (fcr & FCR_CLEAR_RECEIVE) !== 0) this.#fifo.clear()
+    // Clearing an empty transmitter empties it once more, which is an edge of its own.
+    if (switched || (fcr & FCR_CLEAR_TRANSMIT) !== 0) this.#transmitEmptyPending = true
     this.#refill()
   }
 
