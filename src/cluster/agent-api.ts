@@ -1,6 +1,6 @@
 /** The shapes a host agent takes and gives on its control socket. */
 import { z } from 'zod'
-import { peerSchema } from '../replica/config.ts'
+import { bootSchema, peerSchema } from '../replica/config.ts'
 import { replicaStatusSchema } from '../replica/status.ts'
 
 /** As host names (RFC 1123, 2.1): names go into paths, keys of the store and the guest's network. */
@@ -15,8 +15,7 @@ export const replicaOrderSchema = z.object({
   role: z.enum(['primary', 'backup']),
   generation: z.int().min(1),
   peer: peerSchema.nullable(),
-  image: z.string().nullable(),
-  append: z.string(),
+  boot: bootSchema.nullable(),
   memoryBytes: z.int().positive(),
   powerOffInput: z.string().nullable(),
   mac: z.string(),

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { callControl, openStream } from '../control/client.ts'
 import { GatewayClient } from '../net/gateway-control.ts'
-import type { Peer } from '../replica/config.ts'
+import type { Boot, Peer } from '../replica/config.ts'
 import { replicaStatusSchema } from '../replica/status.ts'
 import { openDirectoryStore } from '../store/directory.ts'
 import type { Store } from '../store/store.ts'
@@ -35,15 +35,13 @@ const STOP_MARGIN_MS = 10_000
 
 export interface RunOptions {
   readonly name: string
-  /** Name or directory of the image, as the record shows it. */
+  /** Name of the image, as the record shows it. */
   readonly image: string
-  /** Directory of the image; null only with a machine module that needs none. */
-  readonly imageDirectory: string | null
+  /** What to boot; null only with a machine module that needs nothing. */
+  readonly boot: Boot | null
   readonly memoryBytes: number
   readonly publish: readonly Publish[]
   readonly protect: boolean
-  /** Appended to the kernel's command line. */
-  readonly append: string
   /** What makes the guest power itself off when typed on its serial console. */
   readonly powerOffInput: string | null
   /** Also let peers that speak plain stream framing (QEMU, a test) join the VM's network. */
@@ -144,8 +142,7 @@ export class Cluster {
       const order = {
         vm: options.name,
         generation,
-        image: options.imageDirectory,
-        append: options.append,
+        boot: options.boot,
         powerOffInput: options.powerOffInput,
         memoryBytes: options.memoryBytes,
         mac,

@@ -16,6 +16,15 @@ export const peerSchema = z.object({
 
 export type Peer = z.infer<typeof peerSchema>
 
+/** Paths of the image's files and the kernel's command line; the same on both sides of a pair. */
+export const bootSchema = z.object({
+  kernel: z.string(),
+  initrd: z.string().nullable(),
+  append: z.string(),
+})
+
+export type Boot = z.infer<typeof bootSchema>
+
 export const replicaConfigSchema = z.object({
   vm: z.string().min(1).max(64),
   /** The host this replica runs on. */
@@ -29,10 +38,8 @@ export const replicaConfigSchema = z.object({
   peer: peerSchema.nullable(),
   /** Where this replica listens and sends from. */
   address: z.string(),
-  /** Directory of an image (kernel, initrd), or null when a machine module of a test needs none. */
-  image: z.string().nullable(),
-  /** Appended to the image's kernel command line. */
-  append: z.string(),
+  /** What to boot, or null when the machine module of a test needs nothing. */
+  boot: bootSchema.nullable(),
   memoryBytes: z.int().positive(),
   /** What to type on the guest's serial console to make it power itself off; null when the image knows nothing. */
   powerOffInput: z.string().nullable(),

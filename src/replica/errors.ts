@@ -6,6 +6,7 @@ export const REPLICA_ERRORS = {
   RING_CORRUPT: 'This is a bug: keep the replica log and report it.',
   RING_CLOSED: 'The other thread has ended; its own error says why.',
   CONFIG_INVALID: 'Start replicas through `understudy run`, which writes their configuration.',
+  IMAGE_UNREADABLE: 'Build the image again with `understudy image build`.',
   MACHINE_FAILED: 'Keep the log and report it; the other replica, if there is one, goes on.',
   NOT_PROTECTED: 'Look at `understudy ps`; wait until it says protected.',
   CHANNEL_NONSENSE: 'Check that only replicas of one virtual machine connect to this port.',

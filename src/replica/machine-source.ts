@@ -1,13 +1,35 @@
 /** Makes the machine's configuration from a replica's: both replicas of a pair come to the same one. */
-import type { MachineConfig } from '../machine/config.ts'
-import type { ReplicaConfig } from './config.ts'
+import { readFile } from 'node:fs/promises'
+import type { BootConfig, MachineConfig } from '../machine/config.ts'
+import type { Boot, ReplicaConfig } from './config.ts'
+import { ReplicaError } from './errors.ts'
 
+/** Rejects with IMAGE_UNREADABLE. */
 export async function loadMachine(config: ReplicaConfig): Promise<MachineConfig> {
-  const common = {
+  return {
     memoryBytes: config.memoryBytes,
-    nics: [{ mac: Buffer.from(config.mac, 'hex') }],
+    nics: [{ mac: bytesOf(config.mac) }],
     disks: [],
-    rngSeed: new Uint8Array(Buffer.from(config.rngSeed, 'hex')),
+    rngSeed: bytesOf(config.rngSeed),
+    // Only the machine module of a test boots nothing.
+    boot: config.boot === null ? { kind: 'bare', elf: new Uint8Array() } : await loadBoot(config.boot),
   }
-  return { ...common, boot: { kind: 'bare', elf: new Uint8Array() } }
+}
+
+async function loadBoot({ kernel, initrd, append }: Boot): Promise<BootConfig> {
+  try {
+    return {
+      kind: 'linux',
+      kernel: await readFile(kernel),
+      initrd: initrd === null ? null : await readFile(initrd),
+      append,
+    }
+  } catch (error) {
+    const detail = error instanceof Error ? error.message : String(error)
+    throw new ReplicaError('IMAGE_UNREADABLE', detail, { cause: error })
+  }
+}
+
+function bytesOf(hexadecimal: string): Uint8Array {
+  return new Uint8Array(Buffer.from(hexadecimal, 'hex'))
 }
