@@ -211,8 +211,6 @@ export class Computer implements Machine {
       this.#code?.maintain()
     }
     this.#running = false
-    this.#uart.flush()
-    this.#console.flush()
     return {
       retired: budget - left,
       reason: this.#halted ? 'halted' : output ? 'output' : this.#isIdle() ? 'idle' : 'budget',
@@ -220,6 +218,8 @@ export class Computer implements Machine {
   }
 
   takeOutputs(): MachineOutput[] {
+    // Here and not in `run`: into how many run calls a slice was divided must not show in its outputs.
+    this.#flushConsoles()
     const taken = this.#outputs
     this.#outputs = []
     return taken
@@ -287,7 +287,14 @@ export class Computer implements Machine {
     }
   }
 
+  #flushConsoles(): void {
+    this.#uart.flush()
+    this.#console.flush()
+  }
+
   #output(output: MachineOutput): void {
+    // What the guest said before it powered off shall come before that.
+    if (output.kind === 'power') this.#flushConsoles()
     this.#outputs.push(output)
     this.#outputDigest.add(output)
     if (output.kind === 'power') {
