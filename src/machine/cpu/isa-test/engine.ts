@@ -13,6 +13,8 @@ const MEMORY_BYTES = 64 * 1024 * 1024
 /** Far more than any test program runs; only ends a program that a broken CPU keeps in a loop. */
 const INSTRUCTIONS_MAX = 50_000_000n
 const RUN_BUDGET = 1_000_000
+/** A tick of guest time every 100 instructions, as on a hart of 1000 MIPS, in 0.32 fixed point. */
+const CLOCK_RATE = Math.floor(2 ** 32 / 100)
 /** Regions are compiled at their first execution, so that both engines run every case. */
 const HOT_THRESHOLD = 1
 
@@ -28,10 +30,13 @@ export function runEngine(engine: Engine, elf: Uint8Array, results: number, resu
     },
     { engine, hotThreshold: HOT_THRESHOLD },
   )
-  machine.beginSlice({ clock: 0n, clockRate: 0, inputs: [] })
+  machine.beginSlice({ clock: 0n, clockRate: CLOCK_RATE, inputs: [] })
   while (!machine.halted && machine.retired < INSTRUCTIONS_MAX) {
     const { reason } = machine.run(RUN_BUDGET)
-    if (reason === 'idle') break
+    if (reason !== 'idle') continue
+    const deadline = machine.timerDeadline()
+    if (deadline === null) break
+    machine.beginSlice({ clock: deadline, clockRate: CLOCK_RATE, inputs: [] })
   }
   if (!machine.halted) {
     const pc = machine.debug.readRegister(0, 'pc')

@@ -54,6 +54,8 @@ export interface ExpectedTrap {
   readonly delegated?: boolean
   /** The program counter when it is not the trapping instruction's own address. */
   readonly pc?: Label | bigint
+  /** Bytes of the instructions before the trapping one. */
+  readonly pcOffset?: number
 }
 
 export interface Scenario {
@@ -160,10 +162,10 @@ export class Story {
   /** Expects an exception at this point of the log; the code has been or will be emitted by the scenario. */
   expectTrap(
     what: string,
-    { cause, from = MACHINE, value = 0, delegated = false, pc = 0n }: ExpectedTrap,
+    { cause, from = MACHINE, value = 0, delegated = false, pc = 0n, pcOffset = 0 }: ExpectedTrap,
   ): void {
     const alias = this.#alias
-    const address = () => (typeof pc === 'bigint' ? pc : BigInt(this.asm.addressOf(pc)) + alias)
+    const address = () => (typeof pc === 'bigint' ? pc : BigInt(this.asm.addressOf(pc) + pcOffset) + alias)
     this.#expectRecord(what, delegated, BigInt(cause), address, BigInt.asUintN(64, BigInt(value)), from)
   }
 

@@ -112,10 +112,27 @@ export const PRIVILEGE_SCENARIOS: readonly Scenario[] = [
         STATUS.mie | STATUS.mpie | STATUS.mprv,
         STATUS.mie | STATUS.mpie | STATUS.mpp | STATUS.mprv,
       )
-      story.clearBits(CSR.mstatus, STATUS.mie)
+      story.clearBits(CSR.mstatus, STATUS.mie | STATUS.mprv)
+    },
+  },
+  {
+    name: 'returning to a mode below M clears MPRV',
+    notInQemu: 'QEMU 7.2 follows an older privileged specification here',
+    build(story) {
+      const { asm } = story
+      story.setBits(CSR.mstatus, STATUS.mprv)
       story.enter(SUPERVISOR)
       story.toMachine()
-      story.logCsr('MRET to S clears MPRV', CSR.mstatus, 0, STATUS.mprv)
+      story.logCsr('after MRET to S', CSR.mstatus, 0, STATUS.mprv)
+      const user = asm.label()
+      asm.loadAddress(5, user)
+      asm.emit('csrrw', 0, CSR.sepc, 5)
+      story.clearBits(CSR.sstatus, STATUS.spp)
+      story.setBits(CSR.mstatus, STATUS.mprv)
+      asm.emit('sret')
+      asm.bind(user)
+      story.toMachine()
+      story.logCsr('after SRET to U', CSR.mstatus, 0, STATUS.mprv)
     },
   },
   {

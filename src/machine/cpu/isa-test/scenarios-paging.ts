@@ -1,0 +1,656 @@
+/**
+ * Sv39 (volume II, chapter "Supervisor-Level ISA", sections on Sv32 and Sv39). The window is seven pages of virtual
+ * addresses whose leaf entries each scenario chooses.
+ */
+import { CAUSE, CSR, type Privilege, PTE, SATP_SV39, STATUS, SUPERVISOR, USER } from './privileged.ts'
+import { LAYOUT, NOWHERE, type Scenario, type Story, WINDOW } from './scenario.ts'
+
+const PAGE = 4096
+const READ_WRITE = PTE.v | PTE.r | PTE.w | PTE.a | PTE.d
+const ALL = READ_WRITE | PTE.x
+const SATP = SATP_SV39 | BigInt(LAYOUT.rootTable / PAGE)
+const page = (n: number) => LAYOUT.pages + n * PAGE
+const window = (n: number, offset = 0) => WINDOW + n * PAGE + offset
+/** RET through x1, to end code that scenarios write into pages. */
+const RETURN = 0x8082
+
+function turnOn(story: Story): void {
+  story.setCsr(CSR.satp, SATP)
+  story.asm.emit('sfence.vma', 0, 0)
+}
+
+/** Changes a leaf entry at run time, from M-mode or S-mode, and fences. */
+function remap(story: Story, index: number, physical: number, flags: number): void {
+  const { asm } = story
+  asm.li(5, LAYOUT.leafTable + 8 * index)
+  asm.li(6, ((BigInt(physical) >> 12n) << 10n) | BigInt(flags))
+  asm.emit('sd', 6, 5, 0)
+  asm.emit('sfence.vma', 0, 0)
+}
+
+interface Refusal {
+  readonly what: string
+  readonly flags: number
+  readonly physical?: number
+  readonly load: boolean
+  readonly store: boolean
+  readonly fetch: boolean
+}
+
+/** Leaf entries and which accesses of S-mode they refuse. */
+const REFUSALS: readonly Refusal[] = [
+  { what: 'not valid', flags: ALL & ~PTE.v, load: true, store: true, fetch: true },
+  { what: 'read only', flags: PTE.v | PTE.r | PTE.a | PTE.d, load: false, store: true, fetch: true },
+  { what: 'read and write', flags: READ_WRITE, load: false, store: false, fetch: true },
+  { what: 'execute only', flags: PTE.v | PTE.x | PTE.a | PTE.d, load: true, store: true, fetch: false },
+  {
+    what: 'read and execute',
+    flags: PTE.v | PTE.r | PTE.x | PTE.a | PTE.d,
+    load: false,
+    store: true,
+    fetch: false,
+  },
+  { what: 'write without read', flags: PTE.v | PTE.w | PTE.a | PTE.d, load: true, store: true, fetch: true },
+  {
+    what: 'write and execute without read',
+    flags: PTE.v | PTE.w | PTE.x | PTE.a | PTE.d,
+    load: true,
+    store: true,
+    fetch: true,
+  },
+  { what: 'a pointer at the last level', flags: PTE.v, load: true, store: true, fetch: true },
+  { what: 'a user page', flags: ALL | PTE.u, load: true, store: true, fetch: true },
+  { what: 'a global page', flags: ALL | PTE.g, load: false, store: false, fetch: false },
+]
+
+/** Tries a load, a store and a fetch at a window page, in the running mode, and expects what is refused. */
+function tryAll(story: Story, index: number, { what, load, store, fetch }: Refusal, from: Privilege): void {
+  const { asm } = story
+  const address = window(index, 8)
+  const attempt = (name: string, refused: boolean, cause: number, emit: () => void, pc?: bigint) => {
+    if (refused)
+      story.trap(`${name}: ${what}`, emit, {
+        cause,
+        from,
+        value: address,
+        ...(pc === undefined ? {} : { pc }),
+      })
+    else emit()
+  }
+  asm.li(10, address)
+  attempt('load', load, CAUSE.loadPage, () => asm.emit('lw', 11, 10, 0))
+  attempt('store', store, CAUSE.storePage, () => asm.emit('sw', 12, 10, 0))
+  attempt('AMO', store || load, CAUSE.storePage, () => asm.emit('amoswap.w', 11, 12, 10, 0))
+  attempt('fetch', fetch, CAUSE.fetchPage, () => asm.emit('jalr', 1, 10, 0), BigInt(address))
+}
+
+export const PAGING_SCENARIOS: readonly Scenario[] = [
+  {
+    name: 'S-mode loads and stores go through the tables, pages in another order than frames',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      for (let n = 0; n < 4; n++) story.entry(LAYOUT.leafTable, n, page(3 - n), READ_WRITE)
+      for (let n = 0; n < 4; n++) {
+        asm.li(5, page(n))
+        asm.li(6, 0x1110 + n)
+        asm.emit('sd', 6, 5, 0)
+      }
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      for (let n = 0; n < 4; n++) {
+        asm.li(5, window(n))
+        asm.emit('ld', 6, 5, 0)
+        story.log(`frame behind window page ${n}`, 6, 0x1110 + 3 - n)
+        asm.emit('sd', 5, 5, 8)
+      }
+      story.toMachine()
+      for (let n = 0; n < 4; n++) {
+        asm.li(5, page(n))
+        asm.emit('ld', 6, 5, 8)
+        story.log(`what S stored in frame ${n}`, 6, window(3 - n))
+      }
+    },
+  },
+  {
+    name: 'permissions of S-mode pages',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      asm.li(5, page(0))
+      // RET, twice, at the place that fetches go to: word 8 of the page.
+      asm.li(12, RETURN | (RETURN << 16))
+      asm.emit('sw', 12, 5, 8)
+      turnOn(story)
+      for (const refusal of REFUSALS) {
+        remap(story, 0, page(0), refusal.flags)
+        story.enter(SUPERVISOR)
+        tryAll(story, 0, refusal, SUPERVISOR)
+        story.toMachine()
+      }
+    },
+    // An execute-only page refuses the load half of an AMO with a load fault there.
+    notInQemu: 'QEMU 7.2 reports some faults of AMOs as those of loads',
+  },
+  {
+    name: 'permissions of user pages',
+    notInQemu: 'QEMU 7.2 reports some faults of AMOs as those of loads',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      asm.li(5, page(0))
+      asm.li(12, RETURN | (RETURN << 16))
+      asm.emit('sw', 12, 5, 8)
+      turnOn(story)
+      const user: Refusal[] = REFUSALS.filter(({ what }) => !what.includes('user')).map((refusal) => ({
+        ...refusal,
+        // A pointer with U set is reserved, so no leaf either way.
+        flags: refusal.flags | PTE.u,
+      }))
+      user.push({ what: 'a supervisor page', flags: ALL, load: true, store: true, fetch: true })
+      for (const refusal of user) {
+        remap(story, 0, page(0), refusal.flags)
+        story.enter(USER, { aliased: true })
+        tryAll(story, 0, refusal, USER)
+        story.toMachine()
+      }
+    },
+  },
+  {
+    name: 'loads, stores and fetches that pages refuse, without AMOs',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      asm.li(5, page(0))
+      asm.li(12, RETURN | (RETURN << 16))
+      asm.emit('sw', 12, 5, 8)
+      turnOn(story)
+      for (const { what, flags, load, store, fetch } of REFUSALS) {
+        remap(story, 0, page(0), flags)
+        story.enter(SUPERVISOR)
+        asm.li(10, window(0, 8))
+        const value = window(0, 8)
+        if (load)
+          story.trap(`load: ${what}`, () => asm.emit('lhu', 11, 10, 0), {
+            cause: CAUSE.loadPage,
+            from: SUPERVISOR,
+            value,
+          })
+        if (store)
+          story.trap(`store: ${what}`, () => asm.emit('sd', 12, 10, 0), {
+            cause: CAUSE.storePage,
+            from: SUPERVISOR,
+            value,
+          })
+        if (fetch) {
+          story.trap(`fetch: ${what}`, () => asm.emit('jalr', 1, 10, 0), {
+            cause: CAUSE.fetchPage,
+            from: SUPERVISOR,
+            value,
+            pc: BigInt(value),
+          })
+        }
+        story.toMachine()
+      }
+    },
+  },
+  {
+    name: 'SUM lets S-mode touch user data, never run user code',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.leafTable, 0, page(0), ALL | PTE.u)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.li(10, window(0))
+      asm.li(11, 42)
+      story.trap('store without SUM', () => asm.emit('sd', 11, 10, 0), {
+        cause: CAUSE.storePage,
+        from: SUPERVISOR,
+        value: window(0),
+      })
+      story.setBits(CSR.sstatus, STATUS.sum)
+      story.trap('fetch under SUM', () => asm.emit('jalr', 1, 10, 0), {
+        cause: CAUSE.fetchPage,
+        from: SUPERVISOR,
+        value: window(0),
+        pc: BigInt(window(0)),
+      })
+      asm.emit('sd', 11, 10, 0)
+      asm.emit('ld', 12, 10, 0)
+      story.log('stored and loaded under SUM', 12, 42)
+      story.clearBits(CSR.sstatus, STATUS.sum)
+      story.trap('load without SUM again', () => asm.emit('ld', 12, 10, 0), {
+        cause: CAUSE.loadPage,
+        from: SUPERVISOR,
+        value: window(0),
+      })
+      story.toMachine()
+    },
+  },
+  {
+    name: 'MXR makes executable pages readable',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.leafTable, 0, page(0), PTE.v | PTE.x | PTE.a | PTE.d)
+      asm.li(5, page(0))
+      asm.li(6, 1234)
+      asm.emit('sd', 6, 5, 0)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.li(10, window(0))
+      story.trap('load without MXR', () => asm.emit('ld', 11, 10, 0), {
+        cause: CAUSE.loadPage,
+        from: SUPERVISOR,
+        value: window(0),
+      })
+      story.setBits(CSR.sstatus, STATUS.mxr)
+      asm.emit('ld', 11, 10, 0)
+      story.log('loaded under MXR', 11, 1234)
+      story.trap('store under MXR', () => asm.emit('sd', 11, 10, 0), {
+        cause: CAUSE.storePage,
+        from: SUPERVISOR,
+        value: window(0),
+      })
+      story.clearBits(CSR.sstatus, STATUS.mxr)
+      story.trap('load without MXR again', () => asm.emit('ld', 11, 10, 0), {
+        cause: CAUSE.loadPage,
+        from: SUPERVISOR,
+        value: window(0),
+      })
+      story.toMachine()
+    },
+  },
+  {
+    name: 'MPRV gives M-mode the eyes of MPP',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.leafTable, 0, page(0), READ_WRITE)
+      story.entry(LAYOUT.leafTable, 1, page(1), READ_WRITE | PTE.u)
+      for (const n of [0, 1]) {
+        asm.li(5, page(n))
+        asm.li(6, 500 + n)
+        asm.emit('sd', 6, 5, 0)
+      }
+      turnOn(story)
+      asm.li(10, window(0))
+      asm.li(11, window(1))
+      asm.li(7, STATUS.mprv)
+      // Between setting and clearing MPRV nothing but the access: the log is not mapped for U.
+      const peek = (what: string, register: number, mode: Privilege, expected: number) => {
+        story.clearBits(CSR.mstatus, STATUS.mpp)
+        story.setBits(CSR.mstatus, BigInt(mode) << 11n)
+        asm.emit('csrrs', 0, CSR.mstatus, 7)
+        asm.emit('ld', 12, register, 0)
+        asm.emit('csrrc', 0, CSR.mstatus, 7)
+        story.log(what, 12, expected)
+      }
+      peek('supervisor page as S', 10, SUPERVISOR, 500)
+      peek('user page as U', 11, USER, 501)
+      // Refused: the handler runs with MPRV and MPP = M, so its own stores are physical.
+      for (const [what, register, mode, value] of [
+        ['user page as S', 11, SUPERVISOR, window(1)],
+        ['supervisor page as U', 10, USER, window(0)],
+      ] as const) {
+        story.clearBits(CSR.mstatus, STATUS.mpp)
+        story.setBits(CSR.mstatus, BigInt(mode) << 11n)
+        story.trap(
+          what,
+          () => {
+            asm.emit('csrrs', 0, CSR.mstatus, 7)
+            asm.emit('ld', 12, register, 0)
+          },
+          { cause: CAUSE.loadPage, value, pcOffset: 4 },
+        )
+        story.clearBits(CSR.mstatus, STATUS.mprv)
+      }
+    },
+  },
+  {
+    name: 'addresses that are not sign-extended from bit 38 fault',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.rootTable, 511, 0x8000_0000, ALL)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      const high = -(1n << 30n) + BigInt(LAYOUT.pages - 0x8000_0000)
+      asm.li(5, 99)
+      asm.li(10, high)
+      asm.emit('sd', 5, 10, 0)
+      asm.li(10, LAYOUT.pages)
+      asm.emit('ld', 6, 10, 0)
+      story.log('the upper half works', 6, 99)
+      for (const address of [1n << 38n, 1n << 39n, (1n << 63n) | 0x8001_4000n, 0xffff_ff00_8001_4000n]) {
+        asm.li(10, address)
+        story.trap(`load at ${address.toString(16)}`, () => asm.emit('lb', 6, 10, 0), {
+          cause: CAUSE.loadPage,
+          from: SUPERVISOR,
+          value: BigInt.asIntN(64, address),
+        })
+      }
+      story.toMachine()
+    },
+  },
+  {
+    name: 'superpages, and misaligned ones',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      // 2 MiB of RAM at 2 MiB * 5, and a misaligned one beside it; a misaligned gigapage.
+      story.entry(LAYOUT.middleTable, 5, 0x8000_0000, READ_WRITE)
+      story.entry(LAYOUT.middleTable, 6, 0x8000_1000, READ_WRITE)
+      story.entry(LAYOUT.rootTable, 4, 0x8020_0000, READ_WRITE)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.li(5, LAYOUT.pages + 16)
+      asm.li(6, 0x77)
+      asm.emit('sd', 6, 5, 0)
+      asm.li(10, 5 * 0x20_0000 + (LAYOUT.pages - 0x8000_0000) + 16)
+      asm.emit('ld', 11, 10, 0)
+      story.log('through the megapage', 11, 0x77)
+      for (const address of [6 * 0x20_0000, 4 * 0x4000_0000]) {
+        asm.li(10, address)
+        story.trap(`misaligned superpage at ${address.toString(16)}`, () => asm.emit('ld', 11, 10, 0), {
+          cause: CAUSE.loadPage,
+          from: SUPERVISOR,
+          value: address,
+        })
+      }
+      story.toMachine()
+    },
+  },
+  {
+    name: 'reserved bits of entries fault',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      const leaf = BigInt(READ_WRITE) | ((BigInt(page(0)) >> 12n) << 10n)
+      turnOn(story)
+      for (const bit of [54n, 60n, 61n, 62n, 63n]) {
+        asm.li(5, LAYOUT.leafTable)
+        asm.li(6, leaf | (1n << bit))
+        asm.emit('sd', 6, 5, 0)
+        asm.emit('sfence.vma', 0, 0)
+        story.enter(SUPERVISOR)
+        asm.li(10, window(0))
+        story.trap(`bit ${bit}`, () => asm.emit('ld', 11, 10, 0), {
+          cause: CAUSE.loadPage,
+          from: SUPERVISOR,
+          value: window(0),
+        })
+        story.toMachine()
+      }
+      // A pointer entry with A, D or U set is reserved too.
+      remap(story, 0, page(0), READ_WRITE)
+      for (const flag of [PTE.a, PTE.d, PTE.u]) {
+        asm.li(5, LAYOUT.middleTable + 8 * (WINDOW / 0x20_0000))
+        asm.li(6, ((BigInt(LAYOUT.leafTable) >> 12n) << 10n) | BigInt(PTE.v | flag))
+        asm.emit('sd', 6, 5, 0)
+        asm.emit('sfence.vma', 0, 0)
+        story.enter(SUPERVISOR)
+        asm.li(10, window(0))
+        story.trap(`pointer with flag ${flag}`, () => asm.emit('ld', 11, 10, 0), {
+          cause: CAUSE.loadPage,
+          from: SUPERVISOR,
+          value: window(0),
+        })
+        story.toMachine()
+      }
+    },
+  },
+  {
+    name: 'accessed and dirty bits are the software’s (Svade)',
+    notInQemu: 'QEMU 7.2 sets the bits itself',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.leafTable, 0, page(0), ALL & ~PTE.a & ~PTE.d)
+      story.entry(LAYOUT.leafTable, 1, page(1), ALL & ~PTE.d)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.li(10, window(0))
+      const value = window(0)
+      story.trap('load without A', () => asm.emit('ld', 11, 10, 0), {
+        cause: CAUSE.loadPage,
+        from: SUPERVISOR,
+        value,
+      })
+      story.trap('store without A', () => asm.emit('sd', 11, 10, 0), {
+        cause: CAUSE.storePage,
+        from: SUPERVISOR,
+        value,
+      })
+      story.trap('fetch without A', () => asm.emit('jalr', 1, 10, 0), {
+        cause: CAUSE.fetchPage,
+        from: SUPERVISOR,
+        value,
+        pc: BigInt(value),
+      })
+      asm.li(10, window(1))
+      asm.emit('ld', 11, 10, 0)
+      story.trap('store without D', () => asm.emit('sd', 11, 10, 0), {
+        cause: CAUSE.storePage,
+        from: SUPERVISOR,
+        value: window(1),
+      })
+      story.trap('AMO without D', () => asm.emit('amoadd.d', 11, 0, 10, 0), {
+        cause: CAUSE.storePage,
+        from: SUPERVISOR,
+        value: window(1),
+      })
+      asm.li(5, LAYOUT.leafTable)
+      asm.emit('ld', 6, 5, 0)
+      story.log(
+        'the entry is as it was',
+        6,
+        ((BigInt(page(0)) >> 12n) << 10n) | BigInt(ALL & ~PTE.a & ~PTE.d),
+      )
+      story.toMachine()
+    },
+  },
+  {
+    name: 'accesses that cross from one page to another',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      // Window pages 0 and 1 lie in frames that do not follow each other; page 2 is not there.
+      story.entry(LAYOUT.leafTable, 0, page(2), READ_WRITE)
+      story.entry(LAYOUT.leafTable, 1, page(0), READ_WRITE)
+      story.entry(LAYOUT.leafTable, 3, page(1), READ_WRITE)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      const pattern = 0x0807_0605_0403_0201n
+      asm.li(11, pattern)
+      for (const before of [1, 3, 4, 7]) {
+        asm.li(10, window(1) - before)
+        asm.emit('sd', 11, 10, 0)
+        asm.emit('ld', 12, 10, 0)
+        story.log(`eight bytes, ${before} before the boundary`, 12, pattern)
+        asm.emit('lhu', 12, 10, before - 1)
+        const halves = (pattern >> BigInt(8 * (before - 1))) & 0xffffn
+        story.log(`the two around the boundary (${before})`, 12, halves)
+      }
+      for (const before of [1, 4, 7]) {
+        asm.li(10, window(2) - before)
+        asm.li(12, 5)
+        const value = window(2)
+        story.trap(`load into the missing page, ${before} before`, () => asm.emit('ld', 12, 10, 0), {
+          cause: CAUSE.loadPage,
+          from: SUPERVISOR,
+          value,
+        })
+        story.log('the register is as it was', 12, 5)
+        asm.emit('lbu', 13, 10, 0)
+        story.trap(`store into the missing page, ${before} before`, () => asm.emit('sd', 11, 10, 0), {
+          cause: CAUSE.storePage,
+          from: SUPERVISOR,
+          value,
+        })
+        asm.emit('lbu', 14, 10, 0)
+        asm.emit('sub', 14, 14, 13)
+        story.log('and nothing was stored in the present one', 14, 0)
+        asm.li(10, window(3) - before)
+        const first = window(3) - before
+        story.trap(`load from the missing page, ${before} before`, () => asm.emit('ld', 12, 10, 0), {
+          cause: CAUSE.loadPage,
+          from: SUPERVISOR,
+          value: first,
+        })
+        story.trap(`store from the missing page, ${before} before`, () => asm.emit('sd', 11, 10, 0), {
+          cause: CAUSE.storePage,
+          from: SUPERVISOR,
+          value: first,
+        })
+      }
+      story.toMachine()
+    },
+  },
+  {
+    name: 'instructions that cross from one page to another',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.leafTable, 0, page(3), ALL)
+      story.entry(LAYOUT.leafTable, 1, page(1), ALL)
+      // ADDI x11, x11, 5 with its halves in frames far apart, then RET; and one whose second half is missing.
+      const addi = 0x0055_8593
+      asm.li(5, page(3) + PAGE - 2)
+      asm.li(6, addi & 0xffff)
+      asm.emit('sh', 6, 5, 0)
+      asm.li(5, page(1))
+      asm.li(6, (addi >>> 16) | (RETURN << 16))
+      asm.emit('sw', 6, 5, 0)
+      asm.li(5, page(1) + PAGE - 2)
+      asm.li(6, addi & 0xffff)
+      asm.emit('sh', 6, 5, 0)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.li(10, window(1) - 2)
+      asm.li(11, 1)
+      for (let n = 0; n < 3; n++) asm.emit('jalr', 1, 10, 0)
+      story.log('three calls', 11, 16)
+      asm.li(10, window(2) - 2)
+      story.trap('second half missing', () => asm.emit('jalr', 1, 10, 0), {
+        cause: CAUSE.fetchPage,
+        from: SUPERVISOR,
+        value: window(2),
+        pc: BigInt(window(2) - 2),
+      })
+      story.log('it was not executed', 11, 16)
+      story.toMachine()
+    },
+  },
+  {
+    name: 'after SFENCE.VMA a changed entry holds, for data and for code',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.leafTable, 0, page(0), ALL)
+      // Each frame holds a function that returns its own number.
+      for (const n of [0, 1, 2]) {
+        asm.li(5, page(n))
+        asm.li(6, 0x0000_0513 | ((n + 7) << 20))
+        asm.emit('sw', 6, 5, 0)
+        asm.li(6, RETURN)
+        asm.emit('sw', 6, 5, 4)
+      }
+      asm.emit('fence.i')
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.li(9, window(0))
+      for (const n of [0, 1, 2, 1, 0]) {
+        remap(story, 0, page(n), ALL)
+        for (let times = 0; times < 3; times++) asm.emit('jalr', 1, 9, 0)
+        story.log(`the function of frame ${n}`, 10, n + 7)
+        asm.emit('lhu', 10, 9, 2)
+        story.log(`its immediate as data ${n}`, 10, (n + 7) << 4)
+      }
+      // A fence of one address, by register.
+      asm.li(5, LAYOUT.leafTable)
+      asm.li(6, ((BigInt(page(2)) >> 12n) << 10n) | BigInt(ALL))
+      asm.emit('sd', 6, 5, 0)
+      asm.emit('sfence.vma', 9, 0)
+      asm.emit('jalr', 1, 9, 0)
+      story.log('fenced by address', 10, 9)
+      story.toMachine()
+    },
+  },
+  {
+    name: 'a page fault delegated to S-mode from user code',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.leafTable, 0, page(0), READ_WRITE)
+      story.setCsr(CSR.medeleg, (1 << CAUSE.loadPage) | (1 << CAUSE.storePage) | (1 << CAUSE.fetchPage))
+      turnOn(story)
+      story.enter(USER, { aliased: true })
+      asm.li(10, window(0, 24))
+      const delegated = { from: USER, value: window(0, 24), delegated: true } as const
+      story.trap('load of a supervisor page', () => asm.emit('ld', 11, 10, 0), {
+        cause: CAUSE.loadPage,
+        ...delegated,
+      })
+      story.trap('store to a supervisor page', () => asm.emit('sb', 11, 10, 0), {
+        cause: CAUSE.storePage,
+        ...delegated,
+      })
+      story.trap('fetch from a supervisor page', () => asm.emit('jalr', 1, 10, 0), {
+        cause: CAUSE.fetchPage,
+        pc: BigInt(window(0, 24)),
+        ...delegated,
+      })
+      story.toMachine()
+    },
+  },
+  {
+    name: 'tables outside memory give access faults',
+    notInQemu: 'QEMU 7.2 gives page faults',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.middleTable, 7, NOWHERE, PTE.v)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      const table = 7 * 0x20_0000
+      asm.li(10, table)
+      story.trap('load', () => asm.emit('ld', 11, 10, 0), {
+        cause: CAUSE.loadAccess,
+        from: SUPERVISOR,
+        value: table,
+      })
+      story.trap('store', () => asm.emit('sd', 11, 10, 0), {
+        cause: CAUSE.storeAccess,
+        from: SUPERVISOR,
+        value: table,
+      })
+      story.toMachine()
+    },
+  },
+  {
+    name: 'frames outside memory give access faults',
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.middleTable, 8, NOWHERE, READ_WRITE | PTE.x)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      const frame = 8 * 0x20_0000
+      asm.li(10, frame)
+      story.trap('load of a frame where nothing is', () => asm.emit('ld', 11, 10, 0), {
+        cause: CAUSE.loadAccess,
+        from: SUPERVISOR,
+        value: frame,
+      })
+      story.trap('fetch from a frame where nothing is', () => asm.emit('jalr', 1, 10, 0), {
+        cause: CAUSE.fetchAccess,
+        from: SUPERVISOR,
+        value: frame,
+        pc: BigInt(frame),
+      })
+      story.toMachine()
+    },
+  },
+]
