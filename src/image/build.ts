@@ -4,7 +4,6 @@
  */
 import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { downloadPackages, type Package } from './apt.ts'
 import { CommandFailure, runCommand } from './command.ts'
 import { writeCpio } from './cpio.ts'
 import { buildsDirectory, type OpenedImage, openImage, packagesDirectory, publishImage } from './directory.ts'
@@ -12,6 +11,7 @@ import { ImageError } from './errors.ts'
 import { withLock } from './lock.ts'
 import { MANIFEST_FORMAT_VERSION } from './manifest.ts'
 import { collectModules } from './modules.ts'
+import { type DownloadedPackage, downloadPackages } from './packages.ts'
 import type { ImageProgressListener } from './progress.ts'
 import { checkImageName, type ImageRecipe, recipeDigest } from './recipe.ts'
 import { tiny } from './recipes/tiny.ts'
@@ -83,7 +83,7 @@ export async function buildFromRecipe(recipe: ImageRecipe, options: BuildOptions
 
 async function assemble(
   recipe: ImageRecipe,
-  packages: readonly Package[],
+  packages: readonly DownloadedPackage[],
   work: string,
   progress: ImageProgressListener,
 ): Promise<void> {
