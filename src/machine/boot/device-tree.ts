@@ -112,7 +112,10 @@ function cpu(hart: number, isa: HartIsa): FdtNode {
   }
 }
 
-/** The older form of the same: single letters after the width, then the long names. Kernels want it to start `rv64ima`. */
+/**
+ * The older form of the same: single letters after the width, then the long names. Kernels want it to start
+ * `rv64ima`.
+ */
 export function isaString(isa: HartIsa): string {
   const width = isa.base.slice(0, -1)
   const letters = isa.extensions.filter((extension) => extension.length === 1)

@@ -1,6 +1,6 @@
 /**
- * Device trees: from a tree of nodes to the flattened blob (DTB) that a kernel reads, and back. Devicetree Specification 0.4,
- * chapter 5.
+ * Device trees: from a tree of nodes to the flattened blob (DTB) that a kernel reads, and back. Devicetree
+ * Specification 0.4, chapter 5.
  */
 import { UnderstudyError } from '../../errors.ts'
 
@@ -11,7 +11,10 @@ export interface FdtNode {
   readonly children?: readonly FdtNode[]
 }
 
-/** Numbers are u32 cells; bigints are u64 (two cells); strings end in NUL; arrays concatenate; `true` is an empty property. */
+/**
+ * Numbers are u32 cells; bigints are u64 (two cells); strings end in NUL; arrays concatenate; `true` is an empty
+ * property.
+ */
 export type FdtValue = number | bigint | string | true | Uint8Array | readonly (number | bigint | string)[]
 
 /** Memory the kernel must leave alone (section 5.3). */
@@ -235,7 +238,10 @@ class BigEndianWriter {
   }
 }
 
-/** Reads a blob back. Everything is checked: throws FdtError with code FDT_BLOB for whatever is no sound version-17 blob. */
+/**
+ * Reads a blob back. Everything is checked: throws FdtError with code FDT_BLOB for whatever is no sound version-17
+ * blob.
+ */
 export function readFdt(blob: Uint8Array): FdtBlob {
   return new BlobReader(blob).read()
 }

@@ -68,7 +68,10 @@ const COMPRESSED: readonly { readonly name: string; readonly magic: readonly num
   { name: 'lzo', magic: [0x89, 0x4c, 0x5a, 0x4f] },
 ]
 
-/** Reads the header at the start of a kernel. An EFI stub in front ("MZ") is part of that header. Throws LinuxBootError. */
+/**
+ * Reads the header at the start of a kernel. An EFI stub in front ("MZ") is part of that header. Throws
+ * LinuxBootError.
+ */
 export function readLinuxHeader(kernel: Uint8Array): LinuxImageHeader {
   const view = new DataView(kernel.buffer, kernel.byteOffset, kernel.byteLength)
   if (kernel.length < HEADER_BYTES || view.getUint32(0x38, true) !== MAGIC2) {
@@ -139,7 +142,10 @@ export interface LinuxBoot {
   deviceTree(initrd: Initrd | null): FdtNode
 }
 
-/** Loads everything into freshly zeroed RAM. The boot hart starts at `kernelAddress` with its number in a0 and `deviceTreeAddress` in a1. */
+/**
+ * Loads everything into freshly zeroed RAM. The boot hart starts at `kernelAddress` with its number in a0 and
+ * `deviceTreeAddress` in a1.
+ */
 export function loadLinux(memory: GuestMemory, boot: LinuxBoot): LinuxPlacement {
   const header = readLinuxHeader(boot.kernel)
   const placement = placeLinux(header, boot.initrd === null ? null : boot.initrd.length, boot.memoryBytes)

@@ -1,11 +1,11 @@
 /**
- * The machine as its own firmware: the RISC-V Supervisor Binary Interface, version 2.0. A call is a pure function of its
- * arguments over what SbiMachine offers; whatever a guest passes, it gets an error code and nothing throws.
+ * The machine as its own firmware: the RISC-V Supervisor Binary Interface, version 2.0. A call is a pure function
+ * of its arguments over what SbiMachine offers; whatever a guest passes, it gets an error code and nothing throws.
  *
  * Harts are numbered as in the machine's list; their SBI hart id is the same number.
  */
 
-/** Chapter 3, table 1. */
+/** Chapter 3, standard errors. */
 export const SBI_SUCCESS = 0n
 export const SBI_ERR_FAILED = -1n
 export const SBI_ERR_NOT_SUPPORTED = -2n
@@ -13,7 +13,7 @@ export const SBI_ERR_INVALID_PARAM = -3n
 export const SBI_ERR_INVALID_ADDRESS = -5n
 export const SBI_ERR_ALREADY_AVAILABLE = -6n
 
-/** Chapter 9, table 11, as far as harts here can be seen in them: state changes take no time. */
+/** Chapter 9, as far as harts here can be seen in them: state changes take no time, so nothing is ever pending. */
 export type HartState = 'started' | 'stopped' | 'suspended'
 
 const HART_STATE_NUMBER: Record<HartState, bigint> = { started: 0n, stopped: 1n, suspended: 4n }
@@ -46,7 +46,10 @@ export interface SbiMachine {
   clearSoftwareInterrupt(hart: number): void
   remoteFence(hart: number, fence: RemoteFence): void
   hartState(hart: number): HartState
-  /** Starts a stopped hart in S-mode at `address` with translation off, interrupts off, a0 = its number, a1 = `opaque`. */
+  /**
+   * Starts a stopped hart in S-mode at `address` with translation off, interrupts off, a0 = its number, a1 =
+   * `opaque`.
+   */
   startHart(hart: number, address: bigint, opaque: bigint): void
   /** The calling hart stops; the call does not return. */
   stopHart(hart: number): void
@@ -75,7 +78,7 @@ export type SbiArguments = readonly [bigint, bigint, bigint, bigint, bigint, big
 
 /** Section 4.1: major in bits 30:24, minor below. */
 export const SBI_SPECIFICATION_VERSION = 2n << 24n
-/** None of the registered ones (chapter 4, table 3): the registry ends far below. */
+/** None of the registered ones (section 4.9), which end far below. */
 export const SBI_IMPLEMENTATION_ID = 0x5553n
 export const SBI_IMPLEMENTATION_VERSION = 1n
 
@@ -306,8 +309,9 @@ function boundedLength(lengthBytes: bigint): number {
 }
 
 /**
- * Chapter 5. Masks of the legacy calls are virtual addresses of the caller, which firmware without its page tables cannot follow;
- * they act on every hart instead, which is always allowed: a fence too many, or an interrupt that finds nothing to do.
+ * Chapter 5. Masks of the legacy calls are virtual addresses of the caller, which firmware without its page tables
+ * cannot follow; they act on every hart instead, which is always allowed: a fence too many, or an interrupt that
+ * finds nothing to do.
  */
 function legacy(machine: SbiMachine, hart: number, extension: bigint, args: SbiArguments): SbiResult {
   const everyHart = Array.from({ length: machine.harts }, (_, index) => index)

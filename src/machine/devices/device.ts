@@ -70,6 +70,9 @@ export interface MmioDevice {
   /** The device's node in the device tree. */
   fdtNode(): FdtNode
   save(): DeviceState
-  /** Takes back what `save` returned. Throws a typed error if the state does not fit this device. */
+  /**
+   * Takes back what `save` returned. Throws a DeviceStateError if the state does not fit this device. It leaves the
+   * interrupt line alone: the level of every line is the interrupt controller's state.
+   */
   restore(state: DeviceState): void
 }

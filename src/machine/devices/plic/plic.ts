@@ -3,7 +3,7 @@
  * that QEMU's `virt` machine gives it. Each hart has two contexts, M then S.
  *
  * Every source has a gateway that lets one request through at a time. A request that got through stays pending
- * even if the device lowers its line (section 5): the handler finds out that nothing is left to do. While a source is
+ * even if the device lowers its line ("Interrupt Gateways"): the handler finds out that nothing is left to do. While a source is
  * claimed its gateway is shut; on completion the line is sampled again.
  */
 import type { FdtNode } from '../../boot/fdt.ts'
@@ -102,11 +102,11 @@ export class Plic implements MmioDevice {
       this.#priority[source] = value & PRIORITY_MASK
       this.#drive()
     } else if (offset < ENABLE_BASE) {
-      // Pending bits are read-only (section 5): a request is cleared by claiming it.
+      // Pending bits are read-only: a request is cleared by claiming it ("Interrupt Pending Bits").
     } else if (offset < CONTEXT_BASE) {
       const index = this.#enableIndex(offset)
       if (index < 0) return
-      // Source 0 does not exist: its bit is hardwired to zero (section 6).
+      // Source 0 does not exist: its bit is hardwired to zero ("Interrupt Enables").
       this.#enable[index] = index % WORDS === 0 ? value & ~1 : value
       this.#drive()
     } else {
@@ -224,7 +224,7 @@ export class Plic implements MmioDevice {
     return best
   }
 
-  /** Section 9: claiming is not subject to the threshold. */
+  /** "Interrupt Claim Process": claiming is not subject to the threshold. */
   #claim(context: number): number {
     const source = this.#best(context, 0)
     if (source === 0) return 0
@@ -236,7 +236,7 @@ export class Plic implements MmioDevice {
     return source
   }
 
-  /** Section 10: a completion of a source that the context has not enabled is ignored. */
+  /** "Interrupt Completion": a completion of a source that the context has not enabled is ignored. */
   #complete(context: number, source: number): void {
     if (source === 0 || source >= PLIC_SOURCES) return
     const word = source >>> 5

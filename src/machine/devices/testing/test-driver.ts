@@ -1,6 +1,6 @@
 /**
- * The driver's side of virtio-mmio and of split virtqueues, small and strict, for tests: it follows the "driver" clauses of
- * virtio 1.2, section 2.7, and fails when the device breaks a "device" clause.
+ * The driver's side of virtio-mmio and of split virtqueues, small and strict, for tests: it follows the "driver"
+ * clauses of virtio 1.2, section 2.7, and fails when the device breaks a "device" clause.
  */
 
 import { RAM_BASE } from '../memory-map.ts'

@@ -17,7 +17,7 @@ const FIFO_BYTES = 16
 export const UART_BACKLOG_BYTES_MAX = 64 * 1024
 /** Gathered output leaves at this size even before the slice ends, so that a guest cannot make it grow. */
 const GATHER_BYTES_MAX = 4096
-/** Input clock over 16: the rate that divisor 1 would give; only named in the device tree. */
+/** Input clock of the baud rate generator. Only named in the device tree: nothing here takes time. */
 const CLOCK_HZ = 3_686_400
 /** What firmware before us would have left: 19200 baud by the clock above, as on QEMU. */
 const RESET_DIVISOR = 12
@@ -305,7 +305,10 @@ export class Uart16550 implements MmioDevice {
     return IIR_NONE
   }
 
-  /** In loopback the modem's inputs are wired to the outputs of MCR: RTS to CTS, DTR to DSR, OUT1 to RI, OUT2 to DCD. */
+  /**
+   * In loopback the modem's inputs are wired to the outputs of MCR: RTS to CTS, DTR to DSR, OUT1 to RI, OUT2 to
+   * DCD.
+   */
   #modemStatus(): number {
     if (!this.#loopback) return MSR_CONNECTED
     const mcr = this.#mcr

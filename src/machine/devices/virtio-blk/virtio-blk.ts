@@ -95,8 +95,8 @@ export class VirtioBlk implements VirtioFunction {
   }
 
   /**
-   * Input: the request `id` has ended. `data` is what a read returned. An answer that no pending request waits for, as
-   * after a reset by the driver, is counted and ignored; one with the wrong length counts as an I/O error.
+   * Input: the request `id` has ended. `data` is what a read returned. An answer that no pending request waits for,
+   * as after a reset by the driver, is counted and ignored; one with the wrong length counts as an I/O error.
    */
   complete(id: number, ok: boolean, data: Uint8Array): void {
     const port = this.#port

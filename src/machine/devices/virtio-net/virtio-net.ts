@@ -2,9 +2,9 @@
  * The network device (virtio 1.2, section 5.1): one pair of queues, no offloads, so that every frame is whole and
  * means the same to any peer.
  *
- * A frame that arrives while the guest has no buffers waits here, in a bounded queue that is part of the state; when that
- * is full frames are dropped, as a switch would, and counted. Sent frames end the slice: latency is what a client
- * of the guest feels.
+ * A frame that arrives while the guest has no buffers waits here, in a bounded queue that is part of the state;
+ * when that is full frames are dropped, as a switch would, and counted. Sent frames end the slice: latency is what
+ * a client of the guest feels.
  */
 import type { DeviceState } from '../device.ts'
 import { StateReader } from '../state.ts'
@@ -139,7 +139,9 @@ export class VirtioNet implements VirtioFunction {
     port.signal(queue)
   }
 
-  /** Puts the frame into the guest's buffers; false if there are too few. True also for a frame that can never fit. */
+  /**
+   * Puts the frame into the guest's buffers; false if there are too few. True also for a frame that can never fit.
+   */
   #deliver(queue: Virtqueue, frame: Uint8Array): boolean {
     const port = this.#port
     const needed = HEADER_BYTES + frame.length
@@ -155,7 +157,7 @@ export class VirtioNet implements VirtioFunction {
       return true
     }
     if (!port.accepted(F_MRG_RXBUF)) {
-      // Section 5.1.6.3.1 obliges the driver to offer buffers that hold any frame: this one is lost, the buffer is not.
+      // Section 5.1.6.3.1 obliges the driver to offer larger buffers: the frame is lost, the buffer is not.
       queue.unpop(1)
       port.warn('rx-dropped-buffer-small')
       return true

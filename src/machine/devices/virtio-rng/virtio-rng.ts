@@ -9,7 +9,10 @@ import type { VirtioFunction, VirtioPort } from '../virtio/function.ts'
 import { DEVICE_ENTROPY } from '../virtio/protocol.ts'
 import { CHAIN_DESCRIPTORS_MAX } from '../virtio/virtqueue.ts'
 
-/** One request: seeds a generator several times over. A larger buffer is filled in part, which the driver must allow for. */
+/**
+ * One request: seeds a generator several times over. A larger buffer is filled in part, which the driver must allow
+ * for.
+ */
 export const ENTROPY_REQUEST_BYTES_MAX = 1024
 
 const QUEUE_SIZE_MAX = 8
@@ -36,7 +39,9 @@ export class VirtioRng implements VirtioFunction {
     this.#port = port
   }
 
-  /** Input: the answer to the oldest `entropy-request`; exactly one for each, in order. Bytes too many are not used. */
+  /**
+   * Input: the answer to the oldest `entropy-request`; exactly one for each, in order. Bytes too many are not used.
+   */
   receive(data: Uint8Array): void {
     const port = this.#port
     if (this.#orphans > 0) {

@@ -1,6 +1,6 @@
 /**
- * A descriptor chain after it has been checked: what a device type works on. The framing of descriptors carries no meaning
- * (virtio 1.2, section 2.7.4): a device reads and writes byte streams that happen to lie in pieces.
+ * A descriptor chain after it has been checked: what a device type works on. The framing of descriptors carries no
+ * meaning (virtio 1.2, section 2.7.4): a device reads and writes byte streams that happen to lie in pieces.
  */
 import type { DeviceState, GuestMemory } from '../device.ts'
 import type { StateReader } from '../state.ts'

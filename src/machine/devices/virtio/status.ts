@@ -1,6 +1,6 @@
 /**
- * The device status field as a table (virtio 1.2, sections 2.1 and 3.1.1). A driver climbs it one bit at a time; whatever is
- * not in the table is refused and counted.
+ * The device status field as a table (virtio 1.2, sections 2.1 and 3.1.1). A driver climbs it one bit at a time;
+ * whatever is not in the table is refused and counted.
  */
 export const STATUS_ACKNOWLEDGE = 1
 export const STATUS_DRIVER = 2

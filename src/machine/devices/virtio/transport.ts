@@ -1,9 +1,10 @@
 /**
- * The virtio-mmio transport, version 2 (virtio 1.2, section 4.2): registers, feature negotiation, the status
- * field, interrupts. What the device does is the VirtioFunction's matter.
+ * The virtio-mmio transport, version 2 (virtio 1.2, section 4.2): registers, feature negotiation, the status field,
+ * interrupts. What the device does is the VirtioFunction's matter.
  *
- * A driver that breaks the protocol never stops the machine: what it did is counted by code, and where its rings can no longer be
- * trusted the device sets DEVICE_NEEDS_RESET and touches no queue until it is reset (section 2.1.2).
+ * A driver that breaks the protocol never stops the machine: what it did is counted by code, and where its rings
+ * can no longer be trusted the device sets DEVICE_NEEDS_RESET and touches no queue until it is reset (section
+ * 2.1.2).
  */
 import type { FdtNode } from '../../boot/fdt.ts'
 import type { MachineOutput } from '../../io.ts'
@@ -56,7 +57,9 @@ export class VirtioMmio implements MmioDevice, VirtioPort {
   #queueSel = 0
   #interruptStatus = 0
 
-  /** `slot` from 0 to VIRTIO_SLOTS - 1 fixes address and interrupt; `context.interrupt` must be that source's line. */
+  /**
+   * `slot` from 0 to VIRTIO_SLOTS - 1 fixes address and interrupt; `context.interrupt` must be that source's line.
+   */
   constructor(slot: number, context: DeviceContext, virtioFunction: VirtioFunction) {
     if (!Number.isInteger(slot) || slot < 0 || slot >= VIRTIO_SLOTS)
       throw new RangeError(`virtio slot ${slot} is not 0 to ${VIRTIO_SLOTS - 1}`)

@@ -1,8 +1,8 @@
 /**
  * The device's side of a split virtqueue (virtio 1.2, section 2.7), with indirect descriptors and event indexes.
  *
- * Everything in the rings was written by the guest and may be nonsense or malice. The ring areas are checked once, when
- * the queue becomes ready; each chain is checked as it is walked, every step of which is counted, so that a
+ * Everything in the rings was written by the guest and may be nonsense or malice. The ring areas are checked once,
+ * when the queue becomes ready; each chain is checked as it is walked, every step of which is counted, so that a
  * loop ends. A broken ring or chain is reported by code and `pop` gives nothing more: nothing here throws.
  */
 import type { DeviceState, GuestMemory } from '../device.ts'
@@ -10,7 +10,9 @@ import type { StateReader } from '../state.ts'
 import type { DescriptorChain, Segment } from './chain.ts'
 import type { VirtioWarning } from './warning-codes.ts'
 
-/** Descriptors in one chain. Drivers make chains longer than the queue through indirect tables; none goes past this. */
+/**
+ * Descriptors in one chain. Drivers make chains longer than the queue through indirect tables; none goes past this.
+ */
 export const CHAIN_DESCRIPTORS_MAX = 1024
 /** Section 2.7.5: a chain describes at most 2^32 bytes. */
 const CHAIN_BYTES_MAX = 2 ** 32
