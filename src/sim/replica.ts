@@ -118,8 +118,8 @@ export class Replica implements Endpoint {
     for (const { connection } of this.#connections.values()) connection.die(this, this.#world.random)
   }
 
-  /** The process stops between two effects of its next step. */
-  pauseAtNextEffect(forMs: number): void {
+  /** The process stops between two effects of its next step; null calls that off. */
+  pauseAtNextEffect(forMs: number | null): void {
     this.#pauseAtEffectMs = forMs
   }
 

@@ -28,9 +28,7 @@ export function simulate(
   world.startPair()
   world.run(FAULTS_MS)
   if (world.checkers.violation === null) {
-    world.note('--- calm')
-    world.network.calmDown()
-    world.store.calmDown()
+    world.calmDown()
     world.run(HEAL_MS)
   }
   if (world.checkers.violation === null) {

@@ -83,6 +83,14 @@ export class World {
     return this.checkers.violation
   }
 
+  /** Cuts heal, the store answers, and no new fault begins; pauses under way still last as long as they last. */
+  calmDown(): void {
+    this.note('--- calm')
+    this.network.calmDown()
+    this.store.calmDown()
+    for (const replica of this.replicas) replica.pauseAtNextEffect(null)
+  }
+
   /** A replica took a step; checked before its effects are carried out. */
   stepped(replica: Replica, event: ProtocolEvent, effects: readonly Effect[]): void {
     this.checkers.stepped(replica, event, effects)
