@@ -18,7 +18,7 @@ import {
   type Item,
   POOL_OFFSET,
   type Program,
-} from './random-program.ts'
+} from './program.ts'
 
 export const RAM_BASE = 0x8000_0000
 const PAGE_BYTES = 4096

@@ -60,7 +60,7 @@ test(`random programs agree with QEMU on both engines (ISA_SEED=${SEED})`, async
   for (let batch = 0; instructions < INSTRUCTIONS_MIN; batch++) {
     const mix = mixes[batch % mixes.length]!
     const programs = Array.from({ length: PROGRAMS_PER_BATCH }, (_, n) =>
-      randomProgram((SEED + batch * PROGRAMS_PER_BATCH + n) >>> 0, ITEMS_PER_PROGRAM, mix),
+      randomProgram((SEED + batch * PROGRAMS_PER_BATCH + n) >>> 0, ITEMS_PER_PROGRAM, { mix }),
     )
     const oracle = await runPrograms(QEMU, programs)
     expect(oracle.result.trap, 'the generator makes programs that never trap').toBeNull()

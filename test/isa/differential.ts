@@ -16,8 +16,8 @@ import {
   programListing,
   readResults,
 } from './batch.ts'
+import type { Item, Program } from './program.ts'
 import { runQemu } from './qemu.ts'
-import type { Item, Program } from './random-program.ts'
 
 export interface Runner {
   readonly name: string
