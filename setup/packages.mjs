@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** `command` is looked for on PATH, `file` anywhere; `home` says where it comes from where there is no apt. */
+/** `command` is looked for on PATH, of `files` one must exist; `home` says where it comes from where there is no apt. */
 const RUN_TIME = [
   { debian: 'passt', command: 'passt', why: 'connects guests to the network', home: 'https://passt.top' },
   {
@@ -17,7 +17,7 @@ const RUN_TIME = [
   { debian: 'gpgv', command: 'gpgv', why: 'verifies their signatures', home: 'https://gnupg.org' },
   {
     debian: 'debian-archive-keyring',
-    file: '/usr/share/keyrings/debian-archive-keyring.gpg',
+    files: ['/usr/share/keyrings/debian-archive-keyring.gpg', '/usr/share/keyrings/debian-archive-keyring.pgp'],
     why: 'holds the keys of those signatures',
     home: 'the Debian package of that name',
   },
@@ -51,7 +51,7 @@ const SYSTEM_DIRECTORIES = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/
 const LOCK_WAIT_S = 300
 
 function isThere(program) {
-  if (program.file !== undefined) return existsSync(program.file)
+  if (program.files !== undefined) return program.files.some((file) => existsSync(file))
   return which(program.command) !== null
 }
 
@@ -115,7 +115,7 @@ function bringInstead(missing) {
 }
 
 function table(programs) {
-  const line = (program) => `    ${program.command ?? program.file}  (${program.home}; it ${program.why})`
+  const line = (program) => `    ${program.command ?? program.files[0]}  (${program.home}; it ${program.why})`
   return programs.map(line).join('\n')
 }
 
