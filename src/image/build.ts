@@ -33,6 +33,9 @@ const KERNEL_MAGIC = Buffer.from('RSC\x05', 'latin1')
 const KERNEL_MAGIC_OFFSET = 0x38
 const KERNEL_FILE = /^vmlinu[xz]-/
 
+/** No image's name has a dot in it, so no build's directory begins like this. */
+const WORK_PREFIX = '.work-'
+
 /**
  * Builds the image `name` unless it is there already, made by the same recipe and intact. Safe to call from
  * several processes at once: one builds, the others wait and use what it made.
@@ -61,24 +64,51 @@ export async function buildFromRecipe(recipe: ImageRecipe, options: BuildOptions
   const present = options.refresh === true ? null : await intactImage(recipe)
   if (present !== null) return finished(present)
 
+  return storageErrorsTyped(() => buildUnderLock(recipe, options.refresh === true, progress)).then(finished)
+}
+
+async function buildUnderLock(
+  recipe: ImageRecipe,
+  refresh: boolean,
+  progress: ImageProgressListener,
+): Promise<OpenedImage> {
   await mkdir(buildsDirectory(), { recursive: true })
   const onWait = () => progress({ step: 'waiting', fraction: null, detail: 'another process is building' })
   return withLock(join(buildsDirectory(), 'lock'), onWait, async () => {
-    const builtMeanwhile = options.refresh === true ? null : await intactImage(recipe)
-    if (builtMeanwhile !== null) return finished(builtMeanwhile)
+    const builtMeanwhile = refresh ? null : await intactImage(recipe)
+    if (builtMeanwhile !== null) return builtMeanwhile
     const packages = await downloadPackages(
       packagesDirectory(),
       { ...recipe, packages: [recipe.kernelPackage, ...recipe.packages] },
       progress,
     )
-    const work = await mkdtemp(join(buildsDirectory(), 'work-'))
+    await removeLeftovers()
+    const work = await mkdtemp(join(buildsDirectory(), WORK_PREFIX))
     try {
       await assemble(recipe, packages, work, progress)
     } finally {
       await rm(work, { recursive: true, force: true })
     }
-    return finished(await openImage(recipe.name))
+    return openImage(recipe.name)
   })
+}
+
+/** Turns what the file system refuses (ENOSPC, EACCES, EROFS and the like) into an error of this module. */
+async function storageErrorsTyped<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (cause) {
+    if (!(cause instanceof Error) || !('syscall' in cause)) throw cause
+    throw new ImageError('IMAGE_STORAGE_FAILED', `The image cannot be written: ${cause.message}.`, { cause })
+  }
+}
+
+/** What builds left behind that were killed. Under the lock none of it is in use. */
+async function removeLeftovers(): Promise<void> {
+  for (const entry of await readdir(buildsDirectory())) {
+    if (entry.startsWith(WORK_PREFIX))
+      await rm(join(buildsDirectory(), entry), { recursive: true, force: true })
+  }
 }
 
 async function assemble(

@@ -59,10 +59,14 @@ export async function runCommand(
     )
   })
   createInterface({ input: status }).on('line', (line) => options.onStatus?.(line))
+  const tooMuch = (): Error => {
+    child.kill()
+    return new CommandFailure(program, 'was stopped', `It wrote more than ${OUTPUT_BYTES_MAX} bytes.`)
+  }
   const [ending, stdout, stderr] = await Promise.all([
     ended,
-    collect(output, program),
-    collect(errors, program),
+    collect(output, tooMuch),
+    collect(errors, tooMuch),
   ])
   if (ending !== null) {
     const complaint = [stdout, stderr]
@@ -74,14 +78,13 @@ export async function runCommand(
   return stdout
 }
 
-async function collect(stream: Readable, program: string): Promise<Buffer> {
+async function collect(stream: Readable, tooMuch: () => Error): Promise<Buffer> {
   const chunks: Buffer[] = []
   let bytes = 0
-  for await (const chunk of stream) {
-    bytes += (chunk as Buffer).length
-    if (bytes > OUTPUT_BYTES_MAX)
-      throw new CommandFailure(program, 'was stopped', `more than ${OUTPUT_BYTES_MAX} bytes of output`)
-    chunks.push(chunk as Buffer)
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > OUTPUT_BYTES_MAX) throw tooMuch()
+    chunks.push(chunk)
   }
   return Buffer.concat(chunks)
 }

@@ -8,7 +8,7 @@ const BRING_AN_IMAGE =
 const NEXT = {
   IMAGE_NAME_INVALID:
     'Name an image with lower-case letters, digits and hyphens, at most 63, beginning with a letter or digit.',
-  IMAGE_RECIPE_UNKNOWN: 'Choose a name that `understudy image list` shows as known.',
+  IMAGE_RECIPE_UNKNOWN: 'Choose one of the names given above.',
   IMAGE_NOT_FOUND: 'Run `understudy image build NAME` first.',
   IMAGE_CORRUPT: 'Run `understudy image build NAME` again: it replaces what is damaged.',
   IMAGE_FORMAT_UNSUPPORTED: 'Run `understudy image build NAME` with this version of understudy.',
@@ -18,7 +18,9 @@ const NEXT = {
   IMAGE_DOWNLOAD_FAILED: `Check that \`apt-get update\` works on this machine and that its mirror carries the suite and architecture named above; or ${BRING_AN_IMAGE}.`,
   IMAGE_SIGNATURE_INVALID:
     'Upgrade the Debian package debian-archive-keyring, check the clock of this machine, and try again.',
-  IMAGE_COMMAND_FAILED: 'Read the output of the command above; free disk space is the usual want.',
+  IMAGE_COMMAND_FAILED: 'Read what the command says above; a full disk is the usual reason.',
+  IMAGE_STORAGE_FAILED:
+    'Free half a gigabyte of disk space, or set UNDERSTUDY_IMAGES to a directory that can be written.',
   IMAGE_PACKAGE_UNUSABLE:
     'The distribution changed this package: correct the recipe of the image, or report the version named above.',
   IMAGE_TREE_INVALID: 'Correct the recipe of this image.',

@@ -9,8 +9,6 @@ import type { ImageRecipe, RecipeFile } from './recipe.ts'
 
 /** Directories that Debian has replaced by links into /usr; packages hold the files at the links' targets. */
 const MERGED_INTO_USR = /^(?=(?:bin|sbin|lib|lib64)\/)/
-/** Follows what the kernel itself allows (MAXSYMLINKS). */
-const SYMLINK_DEPTH_MAX = 40
 const PERMISSION_BITS = 0o7777
 
 /**
@@ -24,16 +22,20 @@ export async function buildRootTree(
 ): Promise<RootTree> {
   const tree = new Map<string, RootNode>()
   const libraryDirectories = [`usr/lib/${recipe.architecture}-linux-gnu`, 'usr/lib']
-  for (const path of recipe.packageFiles) await take(path, `the recipe of ${recipe.name}`, 0)
+  for (const path of recipe.packageFiles) await take(path, `the recipe of ${recipe.name}`)
 
-  async function take(path: string, neededBy: string, depth: number): Promise<void> {
+  /** `links` are those that led here. */
+  async function take(path: string, neededBy: string, links: readonly string[] = []): Promise<void> {
+    if (links.includes(path)) {
+      throw new ImageError('IMAGE_PACKAGE_UNUSABLE', `The symbolic link ${path} leads back to itself.`)
+    }
     if (tree.has(path)) return
     const status = await lstat(join(root, path)).catch(() => null)
-    if (status?.isSymbolicLink() && depth < SYMLINK_DEPTH_MAX) {
+    if (status?.isSymbolicLink()) {
       const target = await readlink(join(root, path))
       tree.set(path, { kind: 'symlink', target })
       const followed = target.startsWith('/') ? target.slice(1) : join(dirname(path), target)
-      await take(followed.replace(MERGED_INTO_USR, 'usr/'), neededBy, depth + 1)
+      await take(followed.replace(MERGED_INTO_USR, 'usr/'), neededBy, [...links, path])
     } else if (status?.isFile()) {
       const data = await readFile(join(root, path))
       tree.set(path, { kind: 'file', permissions: status.mode & PERMISSION_BITS, data })
@@ -49,10 +51,10 @@ export async function buildRootTree(
   async function takeNeeds(path: string, data: Buffer): Promise<void> {
     const needs = elfNeeds(data, path)
     if (needs.interpreter !== null) {
-      await take(needs.interpreter.slice(1).replace(MERGED_INTO_USR, 'usr/'), path, 0)
+      await take(needs.interpreter.slice(1).replace(MERGED_INTO_USR, 'usr/'), path)
     }
     for (const library of needs.libraries) {
-      await take(await locateLibrary(library), path, 0)
+      await take(await locateLibrary(library), path)
     }
   }
 
