@@ -17,7 +17,10 @@ const RUN_TIME = [
   { debian: 'gpgv', command: 'gpgv', why: 'verifies their signatures', home: 'https://gnupg.org' },
   {
     debian: 'debian-archive-keyring',
-    files: ['/usr/share/keyrings/debian-archive-keyring.gpg', '/usr/share/keyrings/debian-archive-keyring.pgp'],
+    files: [
+      '/usr/share/keyrings/debian-archive-keyring.gpg',
+      '/usr/share/keyrings/debian-archive-keyring.pgp',
+    ],
     why: 'holds the keys of those signatures',
     home: 'the Debian package of that name',
   },
