@@ -3,10 +3,23 @@
  * from. When code is overwritten the core forgets the entry points at once; here the functions are let go.
  */
 import { ModuleBuilder } from '../../wasm/module.ts'
-import { type Core, FUNCTION_TABLE_SIZE, REGION_PARAMS, REGION_RESULTS } from './core.ts'
+import { type Core, FUNCTION_TABLE_SIZE } from './core.ts'
+import { coreSignatures, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
 import { CODE_LINE_BYTES, control, MODE, PAGE_BYTES, QUEUE_ENTRY_BYTES } from './layout.ts'
 import { emitRegion } from './region-emitter.ts'
 import { type Block, findRegion } from './region-graph.ts'
+
+/** Functions of the core that any region may call. */
+const IMPORTED = [
+  'dispatch',
+  'loadSlow',
+  'storeSlow',
+  'readCsr',
+  'writeCsr',
+  'trap',
+  'returnFromSupervisor',
+  'fence',
+] as const
 
 interface Candidate {
   readonly page: number
@@ -107,9 +120,10 @@ export class CodeCache {
       c.blocks.some((b) => b.instructions.some((i) => i.instruction.uses.includes('float'))),
     )
     const indices = new Map([
-      ['dispatch', module.importFunction('core', 'dispatch', ['i64', 'i32'], ['i32'])],
-      ['loadSlow', module.importFunction('core', 'loadSlow', ['i64', 'i32'], ['i64'])],
-      ['storeSlow', module.importFunction('core', 'storeSlow', ['i64', 'i32', 'i64'], [])],
+      ...IMPORTED.map((name): [string, number] => {
+        const [params, results] = coreSignatures[name]
+        return [name, module.importFunction('core', name, params, results)]
+      }),
     ])
     if (usesFloat) {
       for (const { name, params, results } of this.#core.floatFunctions) {
@@ -126,7 +140,11 @@ export class CodeCache {
     }
     candidates.forEach((c, i) => {
       const { body } = module.function(REGION_PARAMS, REGION_RESULTS, `r${i}`)
-      emitRegion(body, { library, layout, mode: c.mode }, c.blocks)
+      emitRegion(
+        body,
+        { library, layout, mode: c.mode, pageAddress: layout.ram + c.page * PAGE_BYTES },
+        c.blocks,
+      )
     })
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module.finish()), {
       core: { ...this.#core.functions, memory: this.#core.memory },

@@ -4,8 +4,18 @@ import type { ModuleBuilder } from '../../wasm/module.ts'
 import type { Layout } from './layout.ts'
 import type { Library } from './semantics.ts'
 
+/**
+ * The type of compiled regions: (pc, budget, depth) → what is left.
+ *
+ * `depth` counts the guest calls that are Wasm calls. The result is the budget left when control goes on at the
+ * stored pc in compiled code or by a return to the caller; its complement (negative) when the interpreter must
+ * execute the instruction at the stored pc.
+ */
+export const REGION_PARAMS = ['i64', 'i32', 'i32'] as const
+export const REGION_RESULTS = ['i32'] as const
+
 /** Signatures of the core's own functions: parameter types, result types. */
-const signatures = {
+export const coreSignatures = {
   /** (virtual address, access 0 read 1 write 2 execute) → physical address, or -1 with the trap left in `control`. */
   walk: [['i64', 'i32'], ['i64']],
   /** (virtual address) → physical address through the architectural TLB, or -1 with the trap left in `control`. */
@@ -41,8 +51,12 @@ const signatures = {
   fetchPage: [['i64'], ['i32']],
   /** (budget) → budget left: executes from the stored pc until the budget is spent or attention is asked for. */
   interpret: [['i32'], ['i32']],
-  /** (pc, budget) → budget left: continues at `pc` in compiled code if there is any; else returns with the pc stored. */
-  dispatch: [['i64', 'i32'], ['i32']],
+  /** A compiled region's type. Continues at `pc` in compiled code if there is any; else returns with the pc stored. */
+  dispatch: [REGION_PARAMS, REGION_RESULTS],
+  /** SRET: leaves the hart in its new state and returns the new pc. */
+  returnFromSupervisor: [[], ['i64']],
+  /** SFENCE.VMA: (address, 1 when an address was given). */
+  fence: [['i64', 'i32'], []],
   /** (pc, code table entry's memory address): counts a visit; queues the entry when it became hot. */
   heat: [['i64', 'i32'], []],
   /** (budget) → budget left: the machine's outer loop. */
@@ -51,7 +65,7 @@ const signatures = {
   hash: [['i32', 'i32'], ['i64']],
 } as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>
 
-export type CoreFunctionName = keyof typeof signatures
+export type CoreFunctionName = keyof typeof coreSignatures
 
 /**
  * The functions of the machine's core module: declared together, so that each may call any other, then defined
@@ -65,7 +79,7 @@ export class CoreFunctions implements Library {
   constructor(module: ModuleBuilder, layout: Layout, imported: ReadonlyMap<string, number>) {
     this.layout = layout
     for (const [name, index] of imported) this.#indices.set(name, index)
-    for (const [name, [params, results]] of Object.entries(signatures)) {
+    for (const [name, [params, results]] of Object.entries(coreSignatures)) {
       const { index, body } = module.function(params, results, name)
       this.#indices.set(name, index)
       this.#bodies.set(name as CoreFunctionName, body)
@@ -96,7 +110,7 @@ export class CoreFunctions implements Library {
 
   /** An expression that calls a core function with one result. */
   call(name: CoreFunctionName, ...args: Expr[]): Expr {
-    return call(signatures[name][1][0] ?? 'i32', this.functionIndex(name), ...args)
+    return call(coreSignatures[name][1][0] ?? 'i32', this.functionIndex(name), ...args)
   }
 
   /** An expression that calls an imported function or one of another library. */

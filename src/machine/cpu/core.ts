@@ -4,7 +4,7 @@
 import type { ValueType } from '../../wasm/expr.ts'
 import { ModuleBuilder } from '../../wasm/module.ts'
 import { expandCompressed } from './compressed.ts'
-import { CoreFunctions } from './core-functions.ts'
+import { CoreFunctions, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
 import { defineCsrs } from './csr.ts'
 import { defineFloatLibrary } from './fp/library.ts'
 import { defineInterpreter } from './interpreter.ts'
@@ -63,9 +63,6 @@ export const FUNCTION_TABLE_SIZE = 65536
 
 /** Hot entry points that are compiled as one module: eight share its fixed cost, and none waits long. */
 const COMPILE_BATCH = 8
-
-export const REGION_PARAMS = ['i64', 'i32'] as const
-export const REGION_RESULTS = ['i32'] as const
 
 export function createCore(options: CoreOptions, imports: CoreImports): Core {
   const layout = layoutFor(options.memoryBytes)

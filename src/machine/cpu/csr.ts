@@ -10,6 +10,7 @@ import { CAUSE, raise, readField, writeControl, writeField, ZERO } from './acces
 import type { CoreFunctions } from './core-functions.ts'
 import { STATUS } from './mmu.ts'
 import type { FieldName } from './state.ts'
+import { attendToInterrupts } from './traps.ts'
 
 interface Register {
   readonly number: number
@@ -99,7 +100,7 @@ function writeStatus(f: FunctionBuilder, core: CoreFunctions, value: Expr, writa
   )
   writeField(f, 'mstatus', next.get)
   core.do(f, 'setMode')
-  attention(f)
+  attendToInterrupts(f, core, ZERO)
 }
 
 /** A counter runs with the retired count; writing it sets an offset. */
@@ -186,6 +187,8 @@ const registers: readonly Register[] = [
         f.if(i64.ne(next.get, readField('satp')), () => {
           writeField(f, 'satp', next.get)
           core.do(f, 'flushTlbs')
+          // Compiled code must be left: its page may be another one now.
+          attention(f)
         })
       })
     },

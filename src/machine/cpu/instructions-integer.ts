@@ -98,7 +98,8 @@ function branchOp(name: string, funct3: number, condition: (a: Expr, b: Expr) =>
 }
 
 function systemOp(name: SystemKind, mask: number, match: number, immediate: ImmediateFormat): Instruction {
-  return instruction(name, mask, match, immediate, ['system', 'flow'], (s) => s.system(name))
+  const uses: InstructionUse[] = name.startsWith('csr') ? ['system'] : ['system', 'flow']
+  return instruction(name, mask, match, immediate, uses, (s) => s.system(name))
 }
 
 /** The high 64 bits of an unsigned 64×64 product, by four 32×32 products. */

@@ -17,14 +17,22 @@ import { instructionSet } from './instruction-set.ts'
 import { control, EXIT, fastTlb, PAGE_BYTES, RAM_START, TLB_MODE_STRIDE } from './layout.ts'
 import { LOADS, STORES } from './memory-access.ts'
 import { STATUS, tlbOffset } from './mmu.ts'
-import type { ImmediateFormat, Instruction, LoadKind, Operands, StoreWidth, SystemKind } from './semantics.ts'
+import type {
+  CsrKind,
+  ImmediateFormat,
+  Instruction,
+  LoadKind,
+  Operands,
+  StoreWidth,
+  SystemKind,
+} from './semantics.ts'
 import { fAddress, xAddress } from './state.ts'
-import { refused, returnFromMachine, returnFromSupervisor } from './traps.ts'
+import { refused, returnFromMachine } from './traps.ts'
 
 export interface InterpreterOptions {
   /** Whether the machine itself serves environment calls from S-mode (SBI). */
   readonly servesSbi: boolean
-  /** Type index of compiled regions: (pc i64, budget i32) → budget i32. */
+  /** Type index of compiled regions. */
   readonly regionType: number
 }
 
@@ -85,7 +93,7 @@ export function defineInterpreter(core: CoreFunctions, options: InterpreterOptio
               // Control has arrived here by a jump: there may be compiled code.
               f.if(arrived.get, () => {
                 f.set(arrived, ZERO)
-                enterCompiled(f, core, options, l, next, stopped)
+                enterCompiled(f, core, options, l, arrived, next, stopped)
               })
               f.set(l.budget, i32.sub(l.budget.get, i32.const(1)))
               fetch(f, core, l, trapped)
@@ -151,6 +159,7 @@ function enterCompiled(
   core: CoreFunctions,
   options: InterpreterOptions,
   l: Locals,
+  arrived: Local,
   next: Label,
   stopped: Label,
 ): void {
@@ -161,11 +170,16 @@ function enterCompiled(
   f.if(
     i32.gtS(entry.get, ZERO),
     () => {
-      f.callIndirect(options.regionType, entry.get, [l.pc.get, l.budget.get], l.budget)
+      f.callIndirect(options.regionType, entry.get, [l.pc.get, l.budget.get, ZERO], l.budget)
       f.set(l.pc, readField('pc'))
       f.set(l.fetchTag, i64.const(-1))
+      f.if(
+        i32.ltS(l.budget.get, ZERO),
+        // The next instruction is the interpreter's: no looking for compiled code.
+        () => f.set(l.budget, i32.xor(l.budget.get, i32.const(-1))),
+        () => f.set(arrived, i32.const(1)),
+      )
       f.brIf(stopped, readControl('attention'))
-      // Straight on, without looking for compiled code: what comes now is what it left to the interpreter.
       f.br(next)
     },
     () => {
@@ -467,14 +481,12 @@ class InterpretedOperands implements Operands {
         return
       case 'sfence.vma':
         f.if(refused(1, STATUS.tvm), () => this.#illegal())
-        this.#fence()
+        this.library.do(f, 'fence', this.rs1(), i32.ne(i32.and(this.#l.word.get, i32.const(0xf8000)), ZERO))
         this.#finish()
         return
       case 'sret':
         f.if(refused(1, STATUS.tsr), () => this.#illegal())
-        returnFromSupervisor(f, this.library)
-        f.set(this.#l.pc, readField('sepc'))
-        writeControl(f, 'attention', i32.const(1))
+        f.set(this.#l.pc, this.library.call('returnFromSupervisor'))
         f.br(this.#labels.checked)
         return
       case 'mret':
@@ -504,25 +516,7 @@ class InterpretedOperands implements Operands {
     f.br(this.#labels.trapped)
   }
 
-  /** With an address, translations of that page; superpages and the kernel's half are not told apart by page, so they flush all. */
-  #fence(): void {
-    const { f } = this
-    const byAddress = i32.and(this.#l.word.get, i32.const(0xf8000))
-    const address = f.keep(this.rs1())
-    f.if(
-      i32.and(
-        i32.ne(byAddress, ZERO),
-        i32.and(i64.geS(address.get, i64.const(0)), i64.eqz(readField('userSuperpages'))),
-      ),
-      () => this.library.do(f, 'flushPage', address.get),
-      () => {
-        this.library.do(f, 'flushTlbs')
-        writeField(f, 'userSuperpages', i64.const(0))
-      },
-    )
-  }
-
-  #csr(kind: Exclude<SystemKind, 'ecall' | 'ebreak' | 'mret' | 'sret' | 'wfi' | 'sfence.vma'>): void {
+  #csr(kind: CsrKind): void {
     const { f } = this
     const number = f.keep(i32.shrU(this.#l.word.get, i32.const(20)))
     const operand = f.keep(kind.endsWith('i') ? this.imm() : this.rs1())

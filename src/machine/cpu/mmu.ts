@@ -96,6 +96,7 @@ export function defineMmu(core: CoreFunctions, watch: number | null): void {
   defineFetchPage(core)
   defineDropCode(core)
   defineFlushes(core)
+  defineFence(core)
   defineSetMode(core)
 }
 
@@ -546,6 +547,20 @@ function defineFlushes(core: CoreFunctions): void {
         f.store('i64', offset.get, i64.const(-1), tlb(mode, access))
       }
     }
+  })
+}
+
+/** With an address, translations of that page; superpages and the kernel's half are not told apart by page, so they flush all. */
+function defineFence(core: CoreFunctions): void {
+  core.define('fence', (f, address, byAddress) => {
+    f.if(
+      i32.and(byAddress, i32.and(i64.geS(address, i64.const(0)), i64.eqz(readField('userSuperpages')))),
+      () => core.do(f, 'flushPage', address),
+      () => {
+        core.do(f, 'flushTlbs')
+        writeField(f, 'userSuperpages', i64.const(0))
+      },
+    )
   })
 }
 

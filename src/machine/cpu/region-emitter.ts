@@ -1,22 +1,27 @@
 /**
- * Emits a region as one WebAssembly function: (pc i64, budget i32) → budget left.
+ * Emits a region as one WebAssembly function of the type REGION_PARAMS, REGION_RESULTS.
  *
  * Guest registers that the region touches live in locals, loaded at its entry and written back at its exits; at
- * every instruction the locals hold exactly what the registers hold, so an exit may happen anywhere. There are
- * two: `leave` goes on at another pc, in compiled code if there is any; `bail` stores the pc and returns, and the
- * interpreter goes on. Each block takes its number of instructions from the budget when it begins, or bails there
+ * every instruction the locals hold exactly what the registers hold, so an exit may happen anywhere. `leave` goes
+ * on at another pc, in compiled code if there is any. `bail` hands the next instruction to the interpreter. A guest
+ * call is a Wasm call, and a guest return a Wasm return: the caller goes on if control came back where it expects
+ * it, with the same translation of its page; otherwise it returns too, and so the stack unwinds when the guest
+ * switches stacks.
+ *
+ * Each block takes its number of instructions from the budget when it begins, or bails there
  * if the budget is too small; an exit in its middle gives back what was not executed.
  */
 import { call, type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
-import { readControl, readField, writeField, ZERO } from './access.ts'
+import { CAUSE, readControl, readField, writeField, ZERO } from './access.ts'
 import { type Structure, structure } from './control-flow.ts'
-import { fastTlb, type Layout, PAGE_BYTES, RAM_START } from './layout.ts'
+import { fastTlb, type Layout, MODE, PAGE_BYTES, RAM_START } from './layout.ts'
 import { LOADS, STORES } from './memory-access.ts'
 import { STATUS } from './mmu.ts'
 import type { Block, PlacedInstruction } from './region-graph.ts'
-import type { Library, LoadKind, Operands, StoreWidth } from './semantics.ts'
+import type { CsrKind, Library, LoadKind, Operands, StoreWidth, SystemKind } from './semantics.ts'
 import { fAddress, xAddress } from './state.ts'
+import { refused } from './traps.ts'
 
 /** What all regions of a module share. */
 export interface RegionContext {
@@ -24,7 +29,12 @@ export interface RegionContext {
   readonly layout: Layout
   /** Translation mode the code runs in. */
   readonly mode: number
+  /** Memory address of the page the region lies in. */
+  readonly pageAddress: number
 }
+
+/** Guest calls nested as Wasm calls; deeper ones jump. Keeps the host's stack (1 MB by default) from running over. */
+const CALL_DEPTH_MAX = 400
 
 export function emitRegion(f: FunctionBuilder, context: RegionContext, blocks: readonly Block[]): void {
   new RegionEmitter(f, context, blocks).emit()
@@ -42,8 +52,10 @@ class RegionEmitter {
   readonly #written: readonly number[]
   readonly page: Local
   readonly budget: Local
+  readonly #depth: Local
   readonly #exitPc: Local
   #leaveLabel!: Label
+  #returnLabel!: Label
   #bailLabel!: Label
 
   constructor(f: FunctionBuilder, context: RegionContext, blocks: readonly Block[]) {
@@ -57,34 +69,96 @@ class RegionEmitter {
     this.registers = Array.from({ length: 32 }, (_, i) => (touched.has(i) ? f.local('i64') : null))
     this.page = f.local('i64')
     this.budget = f.paramLocals[1]
+    this.#depth = f.paramLocals[2]
     this.#exitPc = f.local('i64')
   }
 
   emit(): void {
     const { f } = this
     f.set(this.page, i64.and(f.paramLocals[0].get, i64.const(-PAGE_BYTES)))
-    this.registers.forEach((local, i) => {
-      if (local !== null) f.set(local, i64.load(ZERO, xAddress(i)))
-    })
+    this.#loadRegisters()
     f.block((bail) => {
       this.#bailLabel = bail
-      f.block((leave) => {
-        this.#leaveLabel = leave
-        this.#emitTree(0)
-        f.unreachable()
+      f.block((returning) => {
+        this.#returnLabel = returning
+        f.block((leave) => {
+          this.#leaveLabel = leave
+          this.#emitTree(0)
+          f.unreachable()
+        })
+        this.#writeBack()
+        f.returnCall(this.#dispatch(), this.#exitPc.get, this.budget.get, this.#depth.get)
       })
       this.#writeBack()
-      f.returnCall(this.context.library.functionIndex('dispatch'), this.#exitPc.get, this.budget.get)
+      writeField(f, 'pc', this.#exitPc.get)
+      f.return(this.budget.get)
     })
     this.#writeBack()
     writeField(f, 'pc', this.#exitPc.get)
-    f.return(this.budget.get)
+    f.return(i32.xor(this.budget.get, i32.const(-1)))
   }
 
   /** Goes on at `pc` outside the region. */
   leave(pc: Expr): void {
     this.f.set(this.#exitPc, pc)
     this.f.br(this.#leaveLabel)
+  }
+
+  /** A guest return: to the Wasm caller if there is one. */
+  returnTo(pc: Expr): void {
+    this.f.set(this.#exitPc, pc)
+    this.f.brIf(this.#leaveLabel, i32.eqz(this.#depth.get))
+    this.f.br(this.#returnLabel)
+  }
+
+  /** A guest call; afterwards the function goes on only if control came back to `returnOffset` in this very page. */
+  call(target: Expr, returnOffset: number): void {
+    const { f } = this
+    this.#writeBack()
+    const callee = f.keep(target)
+    f.if(
+      i32.geU(this.#depth.get, i32.const(CALL_DEPTH_MAX)),
+      () => f.returnCall(this.#dispatch(), callee.get, this.budget.get, this.#depth.get),
+      undefined,
+      'unlikely',
+    )
+    f.set(
+      this.budget,
+      call('i32', this.#dispatch(), callee.get, this.budget.get, i32.add(this.#depth.get, i32.const(1))),
+    )
+    const elsewhere = i32.or(i32.ltS(this.budget.get, ZERO), i64.ne(readField('pc'), this.pc(returnOffset)))
+    f.if(i32.or(elsewhere, this.#pageIsLost()), () => f.return(this.budget.get), undefined, 'unlikely')
+    this.#loadRegisters()
+  }
+
+  /** i32: whether a fetch from the region's page would now have to ask more than the fast fetch TLB, or find another page. */
+  #pageIsLost(): Expr {
+    const tlb = fastTlb(this.context.mode, 'execute')
+    const entry = this.f.keep(tlbIndex(this.page.get))
+    const otherPage = i64.ne(i64.load(entry.get, tlb), this.page.get)
+    const otherMemory = i32.ne(
+      i32.add(i32.wrap(this.page.get), i32.load(entry.get, tlb + 8)),
+      i32.const(this.context.pageAddress),
+    )
+    return i32.or(i32.or(otherPage, otherMemory), i32.ne(readControl('mode'), i32.const(this.context.mode)))
+  }
+
+  /** Goes on at a computed pc if nothing asks for attention, else has the run loop look first. */
+  leaveUnlessAttention(pc: Expr): void {
+    const { f } = this
+    f.set(this.#exitPc, pc)
+    f.brIf(this.#leaveLabel, i32.eqz(readControl('attention')))
+    f.br(this.#bailLabel)
+  }
+
+  #dispatch(): number {
+    return this.context.library.functionIndex('dispatch')
+  }
+
+  #loadRegisters(): void {
+    this.registers.forEach((local, i) => {
+      if (local !== null) this.f.set(local, i64.load(ZERO, xAddress(i)))
+    })
   }
 
   /** Returns to the interpreter at the instruction at `offset`, giving back `unused` units of budget. */
@@ -109,7 +183,13 @@ class RegionEmitter {
   #successors(block: Block): number[] {
     const t = block.terminator
     const offsets =
-      t.kind === 'branch' ? [t.otherwise, t.taken] : t.kind === 'jump' || t.kind === 'fall' ? [t.to] : []
+      t.kind === 'branch'
+        ? [t.otherwise, t.taken]
+        : t.kind === 'jump' || t.kind === 'fall'
+          ? [t.to]
+          : t.kind === 'call'
+            ? [t.returnTo]
+            : []
     return offsets.map((o) => this.#indexOf.get(o)).filter((i) => i !== undefined)
   }
 
@@ -170,6 +250,11 @@ class RegionEmitter {
           roundingChecked = true
         }
         one.instruction.meaning(operands)
+        // A control register may have turned the unit off or changed its rounding mode.
+        if (uses.includes('system')) {
+          floatChecked = false
+          roundingChecked = false
+        }
         condition = operands.condition
         if (condition !== null) this.#branch(node, condition)
       })
@@ -190,6 +275,7 @@ class RegionEmitter {
   #terminate(node: number): void {
     const t = this.#blocks[node].terminator
     if (t.kind === 'fall' || t.kind === 'jump') this.#go(node, t.to)
+    else if (t.kind === 'call') this.#go(node, t.returnTo)
     else if (t.kind === 'stop') this.bail(t.at, 0)
     // 'leave' was emitted by the instruction itself.
   }
@@ -227,6 +313,10 @@ function registerUse(blocks: readonly Block[]): { touched: Set<number>; written:
   written.delete(0)
   return { touched, written: [...written] }
 }
+
+/** Registers that hold return addresses (The RISC-V Instruction Set Manual, Volume I, 2.5.1: hints for return-address stacks). */
+const RETURN_ADDRESS = 1
+const ALTERNATE_LINK = 5
 
 /** Operands known at compile time: constants and locals. `remaining` counts this instruction and those after it in its block. */
 class RegionOperands implements Operands {
@@ -390,16 +480,83 @@ class RegionOperands implements Operands {
 
   jump(target: Expr): void {
     const links = ((this.#one.word >>> 7) & 31) !== 0
+    if (links) {
+      this.#emitter.call(target, this.#one.offset + this.#one.length)
+    } else if (this.#one.instruction.name === 'jalr') {
+      const from = (this.#one.word >>> 15) & 31
+      if (from === RETURN_ADDRESS || from === ALTERNATE_LINK) this.#emitter.returnTo(target)
+      else this.#emitter.leave(target)
+    }
     // A plain jump to a known place is the block's terminator.
-    if (this.#one.instruction.name !== 'jal' || links) this.#emitter.leave(target)
   }
 
   branch(condition: Expr): void {
     this.condition = condition
   }
 
-  system(): void {
-    throw new Error('system instructions are the interpreter’s')
+  system(kind: SystemKind): void {
+    const { f } = this
+    const { mode } = this.#emitter.context
+    const core = (name: string): number => this.library.functionIndex(name)
+    switch (kind) {
+      case 'ecall':
+        // The kernel's own calls go to the firmware, which is outside of the core.
+        if (mode !== MODE.user) this.#bail()
+        else
+          this.#emitter.leave(
+            call('i64', core('trap'), i64.const(CAUSE.ecallFromUser), i64.const(0), this.pc()),
+          )
+        return
+      case 'sret':
+        f.if(refused(1, STATUS.tsr), () => this.#bail(), undefined, 'unlikely')
+        this.#emitter.leaveUnlessAttention(call('i64', core('returnFromSupervisor')))
+        return
+      case 'sfence.vma':
+        f.if(refused(1, STATUS.tvm), () => this.#bail(), undefined, 'unlikely')
+        f.call(core('fence'), this.rs1(), i32.const(((this.#one.word >>> 15) & 31) === 0 ? 0 : 1))
+        this.#emitter.leave(this.nextPc())
+        return
+      case 'ebreak':
+      case 'mret':
+      case 'wfi':
+        throw new Error(`${kind} is the interpreter's`)
+      default:
+        this.#csr(kind)
+    }
+  }
+
+  #csr(kind: CsrKind): void {
+    const { f } = this
+    const number = i32.const(this.#one.word >>> 20)
+    const always = kind.startsWith('csrrw')
+    const writes = always || ((this.#one.word >>> 15) & 31) !== 0
+    const operand = f.keep(kind.endsWith('i') ? this.imm() : this.rs1())
+    const after = this.#remaining - 1
+    // What the interpreter would have left after taking this instruction's unit.
+    const budget = f.keep(i32.add(this.#emitter.budget.get, i32.const(after)))
+    const old = f.keep(
+      call('i64', this.library.functionIndex('readCsr'), number, i32.const(writes ? 1 : 0), budget.get),
+    )
+    f.if(readControl('fault'), () => this.#bail(), undefined, 'unlikely')
+    if (!writes) {
+      this.setRd(old.get)
+      return
+    }
+    const value = always
+      ? operand.get
+      : kind.startsWith('csrrs')
+        ? i64.or(old.get, operand.get)
+        : i64.and(old.get, i64.xor(operand.get, i64.const(-1)))
+    f.call(this.library.functionIndex('writeCsr'), number, value, budget.get)
+    this.setRd(old.get)
+    const next = this.#one.offset + this.#one.length
+    f.if(readControl('attention'), () => this.#emitter.bail(next, after), undefined, 'unlikely')
+    // Under another translation mode, or other translations, what follows is other code.
+    const changesTranslation = i32.ne(readControl('mode'), i32.const(this.#emitter.context.mode))
+    f.if(changesTranslation, () => {
+      f.set(this.#emitter.budget, budget.get)
+      this.#emitter.leave(this.nextPc())
+    })
   }
 
   /** The interpreter executes this instruction. */

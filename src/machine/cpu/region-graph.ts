@@ -1,6 +1,6 @@
 /**
  * Finds the region of guest code that belongs to an entry point: the blocks reachable from it inside its page,
- * without calls. What leaves the page, and what only the interpreter executes, ends it.
+ * without the bodies of calls. What leaves the page, and what only the interpreter executes, ends it.
  *
  * A region stays within one page because fetches ask the fetch TLB whenever the page changes, on every path.
  */
@@ -24,7 +24,9 @@ export type Terminator =
   | { readonly kind: 'branch'; readonly taken: number; readonly otherwise: number }
   /** A jump without link, to a known place. */
   | { readonly kind: 'jump'; readonly to: number }
-  /** A jump with link, or one whose target is computed: leaves the region. */
+  /** A call; control is expected back at `returnTo`. */
+  | { readonly kind: 'call'; readonly returnTo: number }
+  /** Leaves the region for a place that is computed. */
   | { readonly kind: 'leave' }
   /** The next instruction is the interpreter's. */
   | { readonly kind: 'stop'; readonly at: number }
@@ -40,6 +42,9 @@ export interface Block {
  * loops; between 300 and 500 was best.
  */
 export const REGION_INSTRUCTIONS_MAX = 400
+
+/** System instructions that only the interpreter executes: rare, or ending in its run loop. */
+const INTERPRETED: ReadonlySet<string> = new Set(['ebreak', 'mret', 'wfi'])
 
 /** The blocks of the region, the entry first. Empty when its first instruction is not one to compile. */
 export function findRegion(page: DataView, entry: number): Block[] {
@@ -75,7 +80,7 @@ function place(page: DataView, offset: number): PlacedInstruction | null {
   if (!compressed && offset > PAGE_BYTES - 4) return null
   const word = compressed ? expandCompressed(half) | 0 : page.getInt32(offset, true)
   const instruction = decode(word)
-  if (instruction === null || instruction.uses.includes('system')) return null
+  if (instruction === null || INTERPRETED.has(instruction.name)) return null
   if (instruction.uses.includes('rounding') && isReservedRounding(word)) return null
   return {
     offset,
@@ -96,6 +101,7 @@ function successors(one: PlacedInstruction): number[] {
   const terminator = terminatorOf(one)
   if (terminator.kind === 'branch') return [terminator.otherwise, terminator.taken]
   if (terminator.kind === 'jump') return [terminator.to]
+  if (terminator.kind === 'call') return [terminator.returnTo]
   return []
 }
 
@@ -105,7 +111,9 @@ function terminatorOf(one: PlacedInstruction): Terminator {
     return { kind: 'branch', taken: one.offset + one.immediate, otherwise: next }
   }
   const links = ((one.word >>> 7) & 31) !== 0
-  if (one.instruction.name === 'jal' && !links) return { kind: 'jump', to: one.offset + one.immediate }
+  const { name } = one.instruction
+  if ((name === 'jal' || name === 'jalr') && links) return { kind: 'call', returnTo: next }
+  if (name === 'jal') return { kind: 'jump', to: one.offset + one.immediate }
   return { kind: 'leave' }
 }
 

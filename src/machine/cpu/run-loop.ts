@@ -67,7 +67,7 @@ function fetchEntry(pc: Expr): Expr {
 }
 
 function defineDispatch(core: CoreFunctions, options: RunLoopOptions): void {
-  core.define('dispatch', (f, pc, budget) => {
+  core.define('dispatch', (f, pc, budget, depth) => {
     const entry = f.keep(fetchEntry(pc))
     f.if(i64.eq(i64.load(entry.get), i64.and(pc, i64.const(-PAGE_BYTES))), () => {
       const slot = f.keep(
@@ -76,7 +76,7 @@ function defineDispatch(core: CoreFunctions, options: RunLoopOptions): void {
       const target = f.keep(i32.load(slot.get))
       f.if(
         i32.gtS(target.get, ZERO),
-        () => f.returnCallIndirect(options.regionType, target.get, pc, budget),
+        () => f.returnCallIndirect(options.regionType, target.get, pc, budget, depth),
         undefined,
         'likely',
       )

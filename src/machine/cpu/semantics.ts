@@ -56,19 +56,8 @@ export interface Operands {
 
 export type LoadKind = 'i8' | 'u8' | 'i16' | 'u16' | 'i32' | 'u32' | 'i64'
 export type StoreWidth = 8 | 16 | 32 | 64
-export type SystemKind =
-  | 'ecall'
-  | 'ebreak'
-  | 'mret'
-  | 'sret'
-  | 'wfi'
-  | 'sfence.vma'
-  | 'csrrw'
-  | 'csrrs'
-  | 'csrrc'
-  | 'csrrwi'
-  | 'csrrsi'
-  | 'csrrci'
+export type CsrKind = 'csrrw' | 'csrrs' | 'csrrc' | 'csrrwi' | 'csrrsi' | 'csrrci'
+export type SystemKind = 'ecall' | 'ebreak' | 'mret' | 'sret' | 'wfi' | 'sfence.vma' | CsrKind
 
 /** Indices, in the module under construction, of the core's functions by name. */
 export interface Library {

@@ -3,13 +3,14 @@
  */
 import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
 import type { FunctionBuilder } from '../../wasm/function.ts'
-import { readField, writeField, ZERO } from './access.ts'
+import { readField, writeControl, writeField, ZERO } from './access.ts'
 import type { CoreFunctions } from './core-functions.ts'
 import { STATUS } from './mmu.ts'
 
 const status = (bits: number): Expr => i64.and(readField('mstatus'), i64.const(bits))
 
 export function defineTraps(core: CoreFunctions): void {
+  defineReturnFromSupervisor(core)
   core.define('trap', (f, cause, value, pc) => {
     const privilege = f.keep(readField('privilege'))
     const isInterrupt = f.keep(i64.ltS(cause, i64.const(0)))
@@ -50,17 +51,28 @@ export function defineTraps(core: CoreFunctions): void {
   })
 }
 
-/** SRET: back to SPP; the next SPP is U. Leaves the new pc in sepc. */
-export function returnFromSupervisor(f: FunctionBuilder, core: CoreFunctions): void {
-  const spp = f.keep(i64.shrU(status(STATUS.spp), i64.const(8)))
-  const kept = i64.and(
-    readField('mstatus'),
-    i64.const(~(STATUS.sie | STATUS.spie | STATUS.spp | STATUS.mprv)),
+/** SRET: back to SPP; the next SPP is U. */
+function defineReturnFromSupervisor(core: CoreFunctions): void {
+  core.define('returnFromSupervisor', (f) => {
+    const spp = f.keep(i64.shrU(status(STATUS.spp), i64.const(8)))
+    const kept = i64.and(
+      readField('mstatus'),
+      i64.const(~(STATUS.sie | STATUS.spie | STATUS.spp | STATUS.mprv)),
+    )
+    const sie = i64.shrU(status(STATUS.spie), i64.const(4))
+    writeField(f, 'mstatus', i64.or(i64.or(kept, sie), i64.const(STATUS.spie)))
+    writeField(f, 'privilege', spp.get)
+    core.do(f, 'setMode')
+    attendToInterrupts(f, core, ZERO)
+    f.return(readField('sepc'))
+  })
+}
+
+/** Asks for attention if an interrupt is pending that may now be enabled. */
+export function attendToInterrupts(f: FunctionBuilder, core: CoreFunctions, budget: Expr): void {
+  f.if(i32.eqz(i64.eqz(i64.and(core.call('pending', budget), readField('mie')))), () =>
+    writeControl(f, 'attention', i32.const(1)),
   )
-  const sie = i64.shrU(status(STATUS.spie), i64.const(4))
-  writeField(f, 'mstatus', i64.or(i64.or(kept, sie), i64.const(STATUS.spie)))
-  writeField(f, 'privilege', spp.get)
-  core.do(f, 'setMode')
 }
 
 /** MRET: back to MPP; the next MPP is U; MPRV is cleared unless M returns to itself. */
