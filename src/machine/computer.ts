@@ -42,10 +42,10 @@ export interface EngineOptions {
 }
 
 /**
- * A region pays back after some 8,000 executed instructions; entry points are visited every ten to a hundred
- * instructions, so a few dozen visits foretell enough.
+ * Compiling pays back only after an instruction was executed some thousands of times; a visit to an entry point
+ * stands for several turns of the loops behind it.
  */
-const HOT_THRESHOLD = 60
+const HOT_THRESHOLD = 500
 
 /** What the harts offer, as the device tree tells it. */
 const ISA: HartIsa = {
@@ -374,7 +374,8 @@ export class Computer implements Machine {
       },
       hartState: () => 'started',
       startHart: () => undefined,
-      stopHart: () => undefined,
+      // The only hart stopping leaves nothing that could ever start it again.
+      stopHart: () => this.#output({ kind: 'power', action: 'off', exitStatus: 0 }),
       suspendRetentive: () => this.#hart.set('waiting', 1n),
       suspendNonRetentive: () => undefined,
       systemReset: (action, failed) => this.#output({ kind: 'power', action, exitStatus: failed ? 1 : 0 }),

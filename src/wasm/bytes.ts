@@ -33,6 +33,10 @@ export class ByteWriter {
 
   /** Unsigned LEB128 of an integer below 2^32. */
   u32(value: number): void {
+    if (value < 0x80 && value >= 0) {
+      this.u8(value)
+      return
+    }
     let rest = value >>> 0
     while (rest >= 0x80) {
       this.u8((rest & 0x7f) | 0x80)

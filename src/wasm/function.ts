@@ -26,6 +26,10 @@ export type Hint = 'likely' | 'unlikely'
 
 const BLOCK_VOID = 0x40
 
+/** Most functions fit without growing. */
+const CODE_BYTES_USUAL = 16384
+const spare: ByteWriter[] = []
+
 /** Natural alignment (log2 of bytes) of each load and store opcode; `align` in Wasm is a promise, not a check, so 0 is used where guests decide. */
 const STORES = {
   i64: 0x37,
@@ -48,10 +52,10 @@ export class FunctionBuilder {
   readonly params: readonly ValueType[]
   readonly results: readonly ValueType[]
   readonly paramLocals: readonly Local[]
-  readonly #code = new ByteWriter(1024)
+  readonly #code = spare.pop() ?? new ByteWriter(CODE_BYTES_USUAL)
   readonly #localTypes: ValueType[] = []
-  readonly #temps = new Map<ValueType, Local[]>()
-  #tempsUsed = new Map<ValueType, number>()
+  readonly #temps: Readonly<Record<ValueType, Local[]>> = { i32: [], i64: [], f32: [], f64: [], v128: [] }
+  readonly #tempsUsed: Record<ValueType, number> = { i32: 0, i64: 0, f32: 0, f64: 0, v128: 0 }
   readonly #hints: { offset: number; likely: boolean }[] = []
   #depth = 0
 
@@ -73,22 +77,22 @@ export class FunctionBuilder {
 
   /** A local for a short life: reused after `scope` that took it ends. */
   temp(type: ValueType): Local {
-    const used = this.#tempsUsed.get(type) ?? 0
-    this.#tempsUsed.set(type, used + 1)
-    let pool = this.#temps.get(type)
-    if (pool === undefined) {
-      pool = []
-      this.#temps.set(type, pool)
-    }
+    const used = this.#tempsUsed[type]++
+    const pool = this.#temps[type]
     if (used === pool.length) pool.push(this.local(type))
     return pool[used]
   }
 
   /** Temporaries taken inside `body` are free again after it. */
   scope<T>(body: () => T): T {
-    const before = new Map(this.#tempsUsed)
+    const used = this.#tempsUsed
+    const { i32, i64, f32, f64, v128 } = used
     const result = body()
-    this.#tempsUsed = before
+    used.i32 = i32
+    used.i64 = i64
+    used.f32 = f32
+    used.f64 = f64
+    used.v128 = v128
     return result
   }
 
@@ -218,7 +222,7 @@ export class FunctionBuilder {
 
   /** The encoded body without its size, and the branch hints with offsets from the body's first byte. */
   finish(): { body: Uint8Array; hints: { offset: number; likely: boolean }[] } {
-    const header = new ByteWriter(64)
+    const header = new ByteWriter(this.#code.length + 64)
     const runs: [ValueType, number][] = []
     for (const type of this.#localTypes) {
       const last = runs.at(-1)
@@ -233,6 +237,9 @@ export class FunctionBuilder {
     const headerLength = header.length
     header.bytes(this.#code.view())
     header.u8(0x0b)
+    // The next function builds on this one's buffer: growing a new one each time costs more than all else.
+    this.#code.clear()
+    spare.push(this.#code)
     return {
       body: header.view(),
       hints: this.#hints.map((h) => ({ offset: h.offset + headerLength, likely: h.likely })),

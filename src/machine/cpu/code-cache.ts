@@ -168,14 +168,19 @@ export class CodeCache {
   }
 }
 
+/** The code mask of a page: a bit for each line that holds an instruction. */
 function linesOf(blocks: readonly Block[]): bigint {
-  let lines = 0n
+  let low = 0
+  let high = 0
+  const mark = (line: number): void => {
+    if (line < 32) low |= 1 << line
+    else high |= 1 << (line - 32)
+  }
   for (const block of blocks) {
     for (const one of block.instructions) {
-      const first = Math.floor(one.offset / CODE_LINE_BYTES)
-      const last = Math.floor((one.offset + one.length - 1) / CODE_LINE_BYTES)
-      lines |= (1n << BigInt(first)) | (1n << BigInt(last))
+      mark(Math.floor(one.offset / CODE_LINE_BYTES))
+      mark(Math.floor((one.offset + one.length - 1) / CODE_LINE_BYTES))
     }
   }
-  return lines
+  return BigInt(low >>> 0) | (BigInt(high >>> 0) << 32n)
 }

@@ -65,8 +65,8 @@ class RegionEmitter {
     this.#indexOf = new Map(blocks.map((b, i) => [b.offset, i]))
     this.#structure = structure({ successors: blocks.map((b) => this.#successors(b)) })
     const { touched, written } = registerUse(blocks)
-    this.#written = written
-    this.registers = Array.from({ length: 32 }, (_, i) => (touched.has(i) ? f.local('i64') : null))
+    this.registers = Array.from({ length: 32 }, (_, i) => ((touched >>> i) & 1 ? f.local('i64') : null))
+    this.#written = this.registers.map((_, i) => i).filter((i) => (written >>> i) & 1)
     this.page = f.local('i64')
     this.budget = f.paramLocals[1]
     this.#depth = f.paramLocals[2]
@@ -294,24 +294,34 @@ class RegionEmitter {
 }
 
 /** Which integer registers a region reads or writes, and which it writes. */
-function registerUse(blocks: readonly Block[]): { touched: Set<number>; written: number[] } {
-  const touched = new Set<number>()
-  const written = new Set<number>()
+function registerUse(blocks: readonly Block[]): { touched: number; written: number } {
+  let touched = 0
+  let written = 0
   // Over-approximates: fields that an instruction does not use as registers may name one; that only costs a load.
   for (const block of blocks) {
-    for (const { word, instruction } of block.instructions) {
-      const opcode = word & 0x7f
-      touched.add((word >>> 15) & 31)
-      touched.add((word >>> 20) & 31)
-      const writesInteger = opcode !== 0x63 && opcode !== 0x23 && opcode !== 0x27 && opcode !== 0x07
-      const isFused = opcode === 0x43 || opcode === 0x47 || opcode === 0x4b || opcode === 0x4f
-      if (writesInteger && !isFused && instruction.immediate !== 'B') written.add((word >>> 7) & 31)
+    for (const { word } of block.instructions) {
+      touched |= (1 << ((word >>> 15) & 31)) | (1 << ((word >>> 20) & 31))
+      if (mayWriteInteger(word & 0x7f)) written |= 1 << ((word >>> 7) & 31)
     }
   }
-  for (const i of written) touched.add(i)
-  touched.delete(0)
-  written.delete(0)
-  return { touched, written: [...written] }
+  return { touched: (touched | written) & ~1, written: written & ~1 }
+}
+
+/** Branches and stores have no rd; floating loads and fused operations have a floating one. */
+function mayWriteInteger(opcode: number): boolean {
+  switch (opcode) {
+    case 0x63:
+    case 0x23:
+    case 0x27:
+    case 0x07:
+    case 0x43:
+    case 0x47:
+    case 0x4b:
+    case 0x4f:
+      return false
+    default:
+      return true
+  }
 }
 
 /** Registers that hold return addresses (The RISC-V Instruction Set Manual, Volume I, 2.5.1: hints for return-address stacks). */

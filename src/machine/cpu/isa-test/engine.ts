@@ -12,7 +12,8 @@ export interface EngineRun {
 const MEMORY_BYTES = 64 * 1024 * 1024
 /** Far more than any test program runs; only ends a program that a broken CPU keeps in a loop. */
 const INSTRUCTIONS_MAX = 50_000_000n
-const RUN_BUDGET = 1_000_000
+/** Short, because what is queued for compilation is compiled at the latest when a run ends. */
+const RUN_BUDGET = 20_000
 /** A tick of guest time every 100 instructions, as on a hart of 1000 MIPS, in 0.32 fixed point. */
 const CLOCK_RATE = Math.floor(2 ** 32 / 100)
 /** Regions are compiled at their first execution, so that both engines run every case. */
