@@ -4,8 +4,22 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
+/** Of the architectures that the Node package exists for. */
+const LIBRARY_DIRECTORIES = [
+  '/usr/lib/x86_64-linux-gnu',
+  '/usr/lib/aarch64-linux-gnu',
+  '/usr/lib64',
+  '/usr/lib',
+]
+
 /** `command` is looked for on PATH, of `files` one must exist; `home` says where it comes from where there is no apt. */
 const RUN_TIME = [
+  {
+    debian: 'libatomic1',
+    files: LIBRARY_DIRECTORIES.map((directory) => `${directory}/libatomic.so.1`),
+    why: 'is a library that the Node from npm is linked with',
+    home: 'https://gcc.gnu.org',
+  },
   { debian: 'passt', command: 'passt', why: 'connects guests to the network', home: 'https://passt.top' },
   {
     debian: 'apt',

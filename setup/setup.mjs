@@ -39,7 +39,16 @@ export function ensureSetup({ test = false } = {}) {
   } catch (error) {
     throw new SetupError(error.message, { cause: error })
   }
+  checkRuns(node)
   return node
+}
+
+function checkRuns(node) {
+  const { status, stderr, error } = spawnSync(node, ['--version'], { encoding: 'utf8' })
+  if (status === 0) return
+  throw new SetupError(
+    `the Node from npm does not run on this machine: ${(stderr || error?.message || '').trim()}\nIt needs a glibc of 2.28 or newer.`,
+  )
 }
 
 /** Runs `main` and prints a SetupError as what it is. */
