@@ -25,6 +25,11 @@ const PAGE_BYTES = 4096
 const SLOT_BYTES = PAGE_BYTES
 /** The middle of each data area is a page boundary. */
 const SLOT_PAGE_OFFSET = PAGE_BYTES - DATA_HALF_BYTES
+/**
+ * Regions are compiled after a first visit, and all programs of a pass before the next: from the second pass on,
+ * compiled code runs. Each pass starts from the data that the one before left, so all of them count.
+ */
+const PASSES = 3
 const INITIAL_OFFSET = 3072
 const FCSR = 0x003
 const MSTATUS = 0x300
@@ -83,11 +88,21 @@ export function buildBatch(programs: readonly Program[], environment: Environmen
 
   let instructions = 0
   const slots = programs.map((_, n) => asm.label(`slot ${n}`))
+  const firstProgram = asm.here('first program')
   const programAddresses = programs.map((program, n) => {
     const address = asm.address
     instructions += emitProgram(asm, program, slots[n]!)
     return address
   })
+  const passesLeft = asm.label('passes left')
+  asm.loadAddress(T0, passesLeft)
+  asm.emit('lw', T1, T0, 0)
+  asm.emit('addi', T1, T1, -1)
+  asm.emit('sw', T1, T0, 0)
+  asm.emitTo(exit, 'beq', T1, 0)
+  // The programs together may be longer than JAL reaches.
+  asm.loadAddress(T0, firstProgram)
+  asm.emit('jalr', 0, T0, 0)
   asm.bind(exit)
   emitExit(asm, environment, { results, resultsBytes, tohost })
 
@@ -120,6 +135,9 @@ export function buildBatch(programs: readonly Program[], environment: Environmen
   asm.align(PAGE_BYTES)
   asm.bind(tohost)
   asm.double(0n)
+  asm.align(PAGE_BYTES)
+  asm.bind(passesLeft)
+  asm.word(PASSES)
   const bytes = asm.finish()
   const symbols = { tohost: asm.addressOf(tohost) }
   return {
@@ -216,6 +234,10 @@ class ItemEmitter {
       case 'run':
         for (const { mnemonic, operands } of item.instructions) this.#emit(mnemonic, ...operands)
         break
+      case 'word':
+        this.instructions += 1
+        asm.word(item.word)
+        break
       case 'skip': {
         const over = asm.label()
         this.#branch(over, item.branch, sizeOf(item.items))
@@ -264,6 +286,7 @@ function sizeOf(items: readonly Item[]): number {
   let bytes = 0
   for (const item of items) {
     if (item.kind === 'run') for (const { mnemonic } of item.instructions) bytes += formOf(mnemonic).bytes
+    else if (item.kind === 'word') bytes += 4
     else bytes += 24 + (item.kind === 'call' ? 0 : sizeOf(item.items))
   }
   return bytes
@@ -278,6 +301,8 @@ export function programListing(items: readonly Item[], indent = ''): string {
           return item.instructions
             .map(({ mnemonic, operands }) => `${indent}${listing(mnemonic, operands)}`)
             .join('\n')
+        case 'word':
+          return `${indent}.word 0x${item.word.toString(16)}`
         case 'skip':
           return `${indent}${item.branch.mnemonic} ${item.branch.operands.join(', ')} over {\n${programListing(item.items, `${indent}  `)}\n${indent}}`
         case 'loop':

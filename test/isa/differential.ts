@@ -19,17 +19,24 @@ import {
 import type { Item, Program } from './program.ts'
 import { runQemu } from './qemu.ts'
 
+export interface RunnerResult {
+  readonly results: Uint8Array
+  /** Zero where nobody counts. */
+  readonly retired: bigint
+  readonly compiledEntries: number
+}
+
 export interface Runner {
   readonly name: string
   readonly environment: Environment
-  run(batch: Batch): Promise<{ readonly results: Uint8Array; readonly retired: bigint | null }>
+  run(batch: Batch): Promise<RunnerResult>
 }
 
 export const QEMU: Runner = {
   name: 'qemu',
   environment: 'qemu',
   async run(batch) {
-    return { results: await runQemu(batch.elf), retired: null }
+    return { results: await runQemu(batch.elf), retired: 0n, compiledEntries: 0 }
   },
 }
 
@@ -46,13 +53,14 @@ export function engineRunner(engine: Engine): Runner {
 export interface Outcome {
   readonly batch: Batch
   readonly result: BatchResult
-  readonly retired: bigint | null
+  readonly retired: bigint
+  readonly compiledEntries: number
 }
 
 export async function runPrograms(runner: Runner, programs: readonly Program[]): Promise<Outcome> {
   const batch = buildBatch(programs, runner.environment)
-  const { results, retired } = await runner.run(batch)
-  return { batch, result: readResults(results, programs.length), retired }
+  const { results, retired, compiledEntries } = await runner.run(batch)
+  return { batch, result: readResults(results, programs.length), retired, compiledEntries }
 }
 
 /** Index of the first program whose results differ, or -1. A trap that only one side took counts at the program it hit. */
@@ -146,6 +154,7 @@ export function reductions(items: readonly Item[]): Item[][] {
       }
       return
     }
+    if (item.kind === 'word') return
     out.push(items.toSpliced(n, 1, ...item.items))
     for (const inside of reductions(item.items)) out.push(items.with(n, { ...item, items: inside }))
   })
@@ -189,7 +198,7 @@ function usedRegisters(items: readonly Item[]): { x: Set<number>; f: Set<number>
           else f.add(Number(number))
         }
       }
-    } else {
+    } else if (item.kind !== 'word') {
       const inside = usedRegisters(item.items)
       for (const register of inside.x) x.add(register)
       for (const register of inside.f) f.add(register)

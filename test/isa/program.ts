@@ -9,6 +9,8 @@ export interface Instruction {
 export type Item =
   /** Instructions that belong together: an address computed and used, a result folded. */
   | { readonly kind: 'run'; readonly instructions: readonly Instruction[] }
+  /** Four bytes that are no instruction. */
+  | { readonly kind: 'word'; readonly word: number }
   /** A conditional branch or jump (all operands but the target) over the items inside. */
   | { readonly kind: 'skip'; readonly branch: Instruction; readonly items: readonly Item[] }
   | {

@@ -7,6 +7,8 @@ export const ENGINES: readonly Engine[] = ['interpreter', 'regions']
 export interface EngineRun {
   readonly results: Uint8Array
   readonly retired: bigint
+  /** Entry points that were compiled; none in the interpreter. */
+  readonly compiledEntries: number
 }
 
 const MEMORY_BYTES = 64 * 1024 * 1024
@@ -43,5 +45,9 @@ export function runEngine(engine: Engine, elf: Uint8Array, results: number, resu
     const pc = machine.debug.readRegister(0, 'pc')
     throw new Error(`${engine}: not ended after ${machine.retired} instructions, pc 0x${pc.toString(16)}`)
   }
-  return { results: machine.debug.readPhysical(results, resultsBytes).slice(), retired: machine.retired }
+  return {
+    results: machine.debug.readPhysical(results, resultsBytes).slice(),
+    retired: machine.retired,
+    compiledEntries: machine.debug.compiledEntries(),
+  }
 }
