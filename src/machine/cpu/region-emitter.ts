@@ -8,8 +8,9 @@
  * it, with the same translation of its page; otherwise it returns too, and so the stack unwinds when the guest
  * switches stacks.
  *
- * Each block takes its number of instructions from the budget when it begins, or bails there
- * if the budget is too small; an exit in its middle gives back what was not executed.
+ * Each block takes its number of instructions from the budget when it begins; an exit in its middle gives back what
+ * was not executed. The budget is checked only at the entry, at loop heads and after calls, against the longest way
+ * to the next such place; where it may not last, the interpreter goes on and stops exactly.
  */
 import { call, type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
@@ -46,6 +47,9 @@ class RegionEmitter {
   readonly #blocks: readonly Block[]
   readonly #indexOf: ReadonlyMap<number, number>
   readonly #structure: Structure
+  readonly #isCheckpoint: boolean[]
+  /** Instructions from the start of each block to the next checkpoint or exit, at most. */
+  readonly #longestWay: readonly number[]
   readonly #loopLabels = new Map<number, Label>()
   readonly #followLabels = new Map<number, Label>()
   readonly registers: readonly (Local | null)[]
@@ -64,6 +68,12 @@ class RegionEmitter {
     this.#blocks = blocks
     this.#indexOf = new Map(blocks.map((b, i) => [b.offset, i]))
     this.#structure = structure({ successors: blocks.map((b) => this.#successors(b)) })
+    this.#isCheckpoint = blocks.map((_, i) => i === 0 || this.#structure.isLoopHeader[i])
+    for (const block of blocks) {
+      const back = block.terminator.kind === 'call' ? this.#indexOf.get(block.terminator.returnTo) : undefined
+      if (back !== undefined) this.#isCheckpoint[back] = true
+    }
+    this.#longestWay = this.#longestWays()
     const { touched, written } = registerUse(blocks)
     this.registers = Array.from({ length: 32 }, (_, i) => ((touched >>> i) & 1 ? f.local('i64') : null))
     this.#written = this.registers.map((_, i) => i).filter((i) => (written >>> i) & 1)
@@ -193,6 +203,18 @@ class RegionEmitter {
     return offsets.map((o) => this.#indexOf.get(o)).filter((i) => i !== undefined)
   }
 
+  #longestWays(): number[] {
+    const { order, position } = this.#structure
+    const longest = this.#blocks.map((b) => b.instructions.length)
+    for (const node of [...order].reverse()) {
+      const ahead = this.#successors(this.#blocks[node])
+        .filter((to) => position[to] > position[node] && !this.#isCheckpoint[to])
+        .map((to) => longest[to])
+      longest[node] += Math.max(0, ...ahead)
+    }
+    return longest
+  }
+
   #emitTree(node: number): void {
     const merges = this.#structure.children[node]
       .filter((child) => this.#structure.isMerge[child])
@@ -225,15 +247,11 @@ class RegionEmitter {
     const { f } = this
     const block = this.#blocks[node]
     const count = block.instructions.length
-    if (count > 0) {
-      f.if(
-        i32.ltS(this.budget.get, i32.const(count)),
-        () => this.bail(block.offset, 0),
-        undefined,
-        'unlikely',
-      )
-      f.set(this.budget, i32.sub(this.budget.get, i32.const(count)))
+    if (this.#isCheckpoint[node]) {
+      const needed = i32.const(this.#longestWay[node])
+      f.if(i32.ltS(this.budget.get, needed), () => this.bail(block.offset, 0), undefined, 'unlikely')
     }
+    if (count > 0) f.set(this.budget, i32.sub(this.budget.get, i32.const(count)))
     let floatChecked = false
     let roundingChecked = false
     let condition: Expr | null = null
