@@ -67,9 +67,9 @@ const SYSTEM_DIRECTORIES = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/
 /** Another apt may be at work, unattended upgrades above all; it is worth waiting for. */
 const LOCK_WAIT_S = 300
 
-function isThere(program) {
+function isThere(program, find) {
   if (program.files !== undefined) return program.files.some((file) => existsSync(file))
-  return which(program.command) !== null
+  return find(program.command) !== null
 }
 
 export function which(command) {
@@ -88,21 +88,21 @@ export function which(command) {
 }
 
 /** The programs that are not there. */
-export function missingPrograms({ test }) {
-  return [...RUN_TIME, ...(test ? TEST_TIME : [])].filter((program) => !isThere(program))
+export function missingPrograms({ test, find = which }) {
+  return [...RUN_TIME, ...(test ? TEST_TIME : [])].filter((program) => !isThere(program, find))
 }
 
 /**
  * Installs what is missing with apt-get and says so. Throws an Error whose message says exactly what to do if
- * that is not possible here.
+ * that is not possible here. `find` looks a program up, `uid` is the user's: a test may say otherwise.
  */
-export function installPrograms({ test }, say) {
-  const missing = missingPrograms({ test })
+export function installPrograms({ test, find = which, uid = process.getuid() }, say) {
+  const missing = missingPrograms({ test, find })
   if (missing.length === 0) return
   const packages = missing.map((program) => program.debian)
-  const aptGet = which('apt-get')
+  const aptGet = find('apt-get')
   if (aptGet === null) throw new Error(bringInstead(missing))
-  const asRoot = rootPrefix()
+  const asRoot = rootPrefix(find, uid)
   const command = `apt-get install -y --no-install-recommends ${packages.join(' ')}`
   if (asRoot === null) {
     throw new Error(
@@ -122,7 +122,7 @@ export function installPrograms({ test }, say) {
       `apt-get failed, see above. When its cause is mended, run this again, or by hand:\n\n    ${command}\n`,
     )
   }
-  const still = missingPrograms({ test })
+  const still = missingPrograms({ test, find })
   if (still.length > 0)
     throw new Error(`apt-get installed everything, yet these are not found:\n${table(still)}`)
 }
@@ -137,9 +137,9 @@ function table(programs) {
 }
 
 /** The command prefix that makes us root, or null if nothing does without asking for a password. */
-function rootPrefix() {
-  if (process.getuid?.() === 0) return []
-  const sudo = which('sudo')
+function rootPrefix(find, uid) {
+  if (uid === 0) return []
+  const sudo = find('sudo')
   return sudo !== null && spawnSync(sudo, ['-n', 'true'], { stdio: 'ignore' }).status === 0
     ? [sudo, '-n']
     : null
