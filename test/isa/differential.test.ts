@@ -4,15 +4,7 @@
  */
 import { beforeAll, expect, test } from 'vitest'
 import { ENGINES } from '../../src/machine/cpu/isa-test/engine.ts'
-import {
-  engineRunner,
-  firstDifference,
-  type Outcome,
-  QEMU,
-  report,
-  runPrograms,
-  shrink,
-} from './differential.ts'
+import { engineRunner, firstDifference, QEMU, report, runPrograms, shrink } from './differential.ts'
 import { qemuVersion } from './qemu.ts'
 import { EVEN_MIX, type Mix, randomProgram } from './random-program.ts'
 

@@ -4,7 +4,7 @@
  * keep. The log is all that is compared.
  *
  * Conventions of the code: x26 points at the end of the log, x27 says where to go on after an exception, x17 asks
- * for M-mode by an environment call, and the handlers use x28-x31.
+ * for M-mode by an environment call, x24 counts the passes, and the handlers use x28-x31.
  */
 import { Assembler, type Label } from './assembler.ts'
 import { writeElf } from './elf.ts'
@@ -21,7 +21,15 @@ export const LAYOUT = {
   pages: 0x8001_4000,
   log: 0x8002_0000,
   tohost: 0x8003_0000,
+  /** The tables and pages as they are at first, for the next pass. */
+  pristine: 0x8004_0000,
 } as const
+
+/**
+ * The whole story is told several times: regions are compiled after a first visit, so from the second pass on
+ * compiled code runs. Each pass starts from the same tables, pages and CSRs and must log the same.
+ */
+const PASSES = 3
 
 /** All of RAM is mapped once more for user mode, so much lower: user code must lie in user pages. */
 export const USER_ALIAS_OFFSET = 0x4000_0000
@@ -35,6 +43,7 @@ const LOG_BYTES = 16 * 1024
 const CODE_BYTES_MAX = LAYOUT.rootTable - LAYOUT.code
 const LOG_POINTER = 26
 const RESUME = 27
+const PASS = 24
 const CALL_REGISTER = 17
 const TO_MACHINE = 0x4d4d
 const T0 = 28
@@ -91,19 +100,48 @@ export class Story {
     asm.align(4)
     asm.bind(start)
     asm.li(LOG_POINTER, LAYOUT.log)
-    asm.li(T0, this.#machineHandlerAddress)
-    asm.emit('csrrw', 0, CSR.mtvec, T0)
-    asm.li(T0, this.#supervisorHandlerAddress)
-    asm.emit('csrrw', 0, CSR.stvec, T0)
-    // Allow S and U everything: QEMU denies all without a physical memory protection entry; we have none and ignore it.
-    asm.li(T0, -1)
-    asm.emit('csrrw', 0, CSR.pmpaddr0, T0)
-    asm.li(T0, 0x1f)
-    asm.emit('csrrw', 0, CSR.pmpcfg0, T0)
+    asm.li(PASS, PASSES)
+    asm.bind(this.#passStart)
+    this.#restoreMemory()
+    this.#resetCsrs()
   }
 
+  readonly #passStart = this.asm.label('pass')
   #machineHandlerAddress = 0
   #supervisorHandlerAddress = 0
+
+  /** Only what differs is written, so that code in these pages stays compiled from pass to pass. */
+  #restoreMemory(): void {
+    const { asm } = this
+    asm.li(5, LAYOUT.rootTable)
+    asm.li(6, LAYOUT.pristine)
+    asm.li(7, LAYOUT.log)
+    const loop = asm.here()
+    const same = asm.label()
+    asm.emit('ld', 8, 5, 0)
+    asm.emit('ld', 9, 6, 0)
+    asm.emitTo(same, 'beq', 8, 9)
+    asm.emit('sd', 9, 5, 0)
+    asm.bind(same)
+    asm.emit('addi', 5, 5, 8)
+    asm.emit('addi', 6, 6, 8)
+    asm.emitTo(loop, 'bltu', 5, 7)
+  }
+
+  #resetCsrs(): void {
+    const { asm } = this
+    for (const csr of [CSR.mie, CSR.mip, CSR.mideleg, CSR.medeleg, CSR.satp]) asm.emit('csrrw', 0, csr, 0)
+    asm.emit('sfence.vma', 0, 0)
+    // Everything but FS, under which fcsr is cleared.
+    this.setCsr(CSR.mstatus, STATUS.fs)
+    asm.emit('csrrwi', 0, CSR.fcsr, 0)
+    asm.emit('csrrw', 0, CSR.mstatus, 0)
+    this.setCsr(CSR.mtvec, this.#machineHandlerAddress)
+    this.setCsr(CSR.stvec, this.#supervisorHandlerAddress)
+    // Allow S and U everything: QEMU denies all without a physical memory protection entry; we have none and ignore it.
+    this.setCsr(CSR.pmpaddr0, -1)
+    this.setCsr(CSR.pmpcfg0, 0x1f)
+  }
 
   /** Appends a register to the log and expects a value there. */
   log(what: string, register: number, expected: bigint | number): void {
@@ -280,6 +318,12 @@ export class Story {
     const { asm } = this
     const results = asm.label('log')
     const tohost = asm.label('tohost')
+    asm.emit('addi', PASS, PASS, -1)
+    asm.loadAddress(5, this.#passStart)
+    const done = asm.label()
+    asm.emitTo(done, 'beq', PASS, 0)
+    asm.emit('jalr', 0, 5, 0)
+    asm.bind(done)
     emitExit(asm, environment, { results, resultsBytes: LOG_BYTES, tohost })
     if (asm.address - LAYOUT.code > CODE_BYTES_MAX)
       throw new RangeError('the scenario does not fit its code area')
@@ -292,12 +336,19 @@ export class Story {
     asm.advanceTo(LAYOUT.tohost)
     asm.bind(tohost)
     asm.double(0n)
+    for (const [address, entry] of [...this.#tables].sort(([a], [b]) => a - b)) {
+      asm.advanceTo(LAYOUT.pristine + address - LAYOUT.rootTable)
+      asm.double(entry)
+    }
+    asm.advanceTo(LAYOUT.pristine + LAYOUT.log - LAYOUT.rootTable)
     const elf = writeElf({ base: LAYOUT.code, bytes: asm.finish(), symbols: { tohost: LAYOUT.tohost } })
     return {
       elf,
       log: LAYOUT.log,
       logBytes: LOG_BYTES,
-      expected: this.#expected.map(({ what, value }) => ({ what, value: value() })),
+      expected: Array.from({ length: PASSES }, (_, pass) =>
+        this.#expected.map(({ what, value }) => ({ what: `pass ${pass}: ${what}`, value: value() })),
+      ).flat(),
     }
   }
 
