@@ -8,15 +8,9 @@
 import { type Engine, runEngine } from '../../src/machine/cpu/isa-test/engine.ts'
 import type { Environment } from '../../src/machine/cpu/isa-test/exit.ts'
 import { listing } from '../../src/machine/cpu/isa-test/instructions.ts'
-import {
-  type Batch,
-  type BatchResult,
-  buildBatch,
-  type ProgramResult,
-  programListing,
-  readResults,
-} from './batch.ts'
+import { type Batch, type BatchResult, buildBatch, readResults } from './batch.ts'
 import type { Item, Program } from './program.ts'
+import { type ProgramResult, programListing } from './program-code.ts'
 import { runQemu } from './qemu.ts'
 
 export interface RunnerResult {
