@@ -103,9 +103,14 @@ class Demo {
       this.#screen.status(`booting: ${(elapsedMs / 1000).toFixed(0)} s, ${formatCount(retired)} instructions`)
       if (elapsedMs > BOOT_MS_MAX) throw new Error(`the guest did not answer within ${BOOT_MS_MAX} ms`)
       if (await answers(http)) {
-        const counter = new RedisCounter(redis, 'demo', COUNT_INTERVAL_MS)
-        this.#counter = counter
-        await counter.start()
+        // Redis may be a moment later: until then its port refuses.
+        this.#counter?.stop()
+        this.#counter = new RedisCounter(redis, 'demo', COUNT_INTERVAL_MS)
+        const counts = await this.#counter.start().then(
+          () => true,
+          () => false,
+        )
+        if (!counts) continue
         this.#screen.line(`the guest answers after ${(elapsedMs / 1000).toFixed(1)} s`)
         return true
       }

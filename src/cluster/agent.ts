@@ -173,6 +173,8 @@ export class HostAgent {
     writeFileSync(layout.configFile, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })
     const child = startBackground({
       module: REPLICA_MODULE,
+      // The I/O thread must not wait for helpers of the garbage collector that get no core.
+      execArgv: ['--single-threaded-gc'],
       args: [layout.configFile],
       logFile: layout.processLog,
     })

@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { callControl } from '../control/client.ts'
 import { socketPath } from '../control/socket-path.ts'
 import { GatewayClient } from '../net/gateway-control.ts'
+import { raiseThread } from '../replica/priority.ts'
 import { openDirectoryStore } from '../store/directory.ts'
 import { doneSchema, hostStatusSchema } from './agent-api.ts'
 import { endProcess, isAlive, startBackground, untilReady } from './background.ts'
@@ -85,6 +86,8 @@ async function startGateway(layout: ClusterLayout, started: number[]): Promise<{
   if (child.pid !== undefined) started.push(child.pid)
   const client = new GatewayClient(gatewayControlAddress(layout))
   const { pid } = await untilReady(child, logFile, START_MS_MAX, () => client.info().catch(() => null))
+  // Every frame of every guest passes here, and through the passt processes that it starts.
+  await raiseThread(pid, { inherited: true })
   return { pid }
 }
 

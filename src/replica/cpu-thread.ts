@@ -18,6 +18,7 @@ import { ClockFollower } from './clock-follower.ts'
 import { ReplicaError } from './errors.ts'
 import { LiveCpu } from './live-cpu.ts'
 import { PendingRequests } from './pending-requests.ts'
+import { lowerThisThread } from './priority.ts'
 import { ReplayCpu } from './replay-cpu.ts'
 import { RingReader, RingWriter } from './ring.ts'
 import { SlicePolicy } from './slice-policy.ts'
@@ -185,6 +186,7 @@ interface MachineModule {
 
 async function main(data: CpuThreadData): Promise<void> {
   const reports = new RingWriter(data.reports)
+  if (data.yielding) lowerThisThread()
   try {
     const module = (await import(data.machineModule)) as MachineModule
     const thread = new CpuThread(await module.createMachine(data.machine), data)

@@ -27,6 +27,8 @@ export interface CpuOptions {
   readonly machine: MachineConfig
   /** Live from power-on, or replaying from power-on. */
   readonly live: boolean
+  /** Whether the thread shall make way for other threads by itself. */
+  readonly yielding?: boolean
   readonly onReport: (report: CpuReport) => void
 }
 
@@ -58,6 +60,7 @@ export class Cpu {
       machineModule: options.machineModule,
       machine: options.machine,
       live: options.live,
+      yielding: options.yielding ?? false,
       commands: createRing(COMMAND_RING_BYTES),
       reports: createRing(REPORT_RING_BYTES),
       counters: CpuCounters.create(),

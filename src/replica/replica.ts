@@ -21,6 +21,7 @@ import { loadMachine } from './machine-source.ts'
 import { connectNetwork } from './network.ts'
 import { Outside } from './outside.ts'
 import { PrimaryShell } from './primary-shell.ts'
+import { raiseThread } from './priority.ts'
 import type { ReplicaParts, Shell } from './shell.ts'
 import type { ReplicaStatus } from './status.ts'
 import type { CpuReport } from './thread-messages.ts'
@@ -80,10 +81,12 @@ export class Replica {
     )
     if (config.role === 'backup') this.#channelPort = await channels.listen(config.address)
     const outside = new Outside(network, this.#console, rarpAnnouncement(machine.nics[0].mac))
+    const raised = await raiseThread(process.pid, { inherited: false })
     const cpu = Cpu.start({
       machineModule: config.machineModule ?? PRODUCT_MACHINE.href,
       machine,
       live: config.role === 'primary',
+      yielding: !raised,
       onReport: (report) => this.#cpuReported(report),
     })
     outside.attach(cpu)

@@ -70,6 +70,8 @@ export interface CpuThreadData {
   readonly machine: MachineConfig
   /** Live from power-on, or replaying from power-on. */
   readonly live: boolean
+  /** Whether the thread makes way for others by itself, because they could not be raised above it. */
+  readonly yielding: boolean
   /** Ring of `CpuCommand`. */
   readonly commands: SharedArrayBuffer
   /** Ring of `CpuReport`. */
