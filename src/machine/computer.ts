@@ -8,6 +8,7 @@ import { loadLinux } from './boot/linux.ts'
 import { type SbiArguments, type SbiMachine, sbiCall } from './boot/sbi.ts'
 import { Bus } from './bus.ts'
 import { type MachineConfig, MEMORY_BYTES_MAX } from './config.ts'
+import { FAULT } from './cpu/access.ts'
 import { CodeCache } from './cpu/code-cache.ts'
 import { type Core, createCore } from './cpu/core.ts'
 import { control, EXIT, PAGE_BYTES, RAM_START } from './cpu/layout.ts'
@@ -115,8 +116,10 @@ export class Computer implements Machine {
         watch: this.#tohost,
       },
       {
-        deviceRead: (address, bytes) => this.#bus.read(address, bytes),
-        deviceWrite: (address, bytes, value) => this.#bus.write(address, bytes, value),
+        deviceRead: (address, bytes) => this.#bus.read(address, bytes) ?? this.#noDevice(),
+        deviceWrite: (address, bytes, value) => {
+          if (!this.#bus.write(address, bytes, value)) this.#noDevice()
+        },
       },
     )
     const { memory, layout } = this.#core
@@ -301,6 +304,12 @@ export class Computer implements Machine {
       this.#halted = true
       this.#exit(EXIT.output)
     }
+  }
+
+  /** Nothing answers at this address: the access fault that the core prepared is taken. */
+  #noDevice(): bigint {
+    this.#control[control.fault / 4] = FAULT.trap
+    return 0n
   }
 
   #exit(reason: number): void {

@@ -45,6 +45,8 @@ export const coreSignatures = {
   pending: [['i32'], ['i64']],
   /** (CSR number, 1 when it will be written, budget left) → value; `control.fault` when the access is illegal. */
   readCsr: [['i32', 'i32', 'i32'], ['i64']],
+  /** (CSR number, value read) → what a read-modify-write combines: for mip, without the lines that software does not drive. */
+  modifiable: [['i32', 'i64'], ['i64']],
   /** (CSR number, value, budget left) */
   writeCsr: [['i32', 'i64', 'i32'], []],
   /** (pc) → memory address of the instruction's first half; 0 after a fault. Fills the fetch TLB. */

@@ -220,7 +220,8 @@ const registers: readonly Register[] = [
     number: 0x344,
     read: (core, budget) => core.call('pending', i32.add(budget, i32.const(1))),
     write: (f, v) => {
-      // The external lines are the interrupt controller's.
+      // SEIP is the OR of the interrupt controller's line and a bit of software's own (Volume II, 3.1.9).
+      writeField(f, 'softwareSeip', i64.and(v, i64.const(INTERRUPT.seip)))
       writeField(f, 'mip', merge(readField('mip'), v, BigInt(INTERRUPT.ssip | INTERRUPT.stip)))
       attention(f)
     },
@@ -274,7 +275,7 @@ export function defineCsrs(core: CoreFunctions): void {
   // Timer interrupts are a function of the clock, never stored: so looking at them more often changes nothing.
   core.define('pending', (f, budget) => {
     const now = f.keep(core.call('clock', budget))
-    const bits = f.keep(readField('mip'))
+    const bits = f.keep(i64.or(readField('mip'), readField('softwareSeip')))
     f.if(i64.ltS(readField('menvcfg'), i64.const(0)), () =>
       f.set(bits, i64.and(bits.get, i64.const(~INTERRUPT.stip))),
     )
@@ -284,6 +285,11 @@ export function defineCsrs(core: CoreFunctions): void {
       f.set(bits, i64.or(bits.get, due('stimecmp', INTERRUPT.stip))),
     )
     f.return(i64.or(bits.get, due('mtimecmp', INTERRUPT.mtip)))
+  })
+
+  core.define('modifiable', (f, number, value) => {
+    f.if(i32.ne(number, i32.const(0x344)), () => f.return(value))
+    f.return(i64.or(i64.and(value, i64.const(~INTERRUPT.seip)), readField('softwareSeip')))
   })
 
   core.define('readCsr', (f, number, willWrite, budget) => {

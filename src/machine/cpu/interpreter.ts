@@ -26,6 +26,7 @@ import type {
   StoreWidth,
   SystemKind,
 } from './semantics.ts'
+import { isFloatStore } from './semantics.ts'
 import { fAddress, xAddress } from './state.ts'
 import { refused, returnFromMachine } from './traps.ts'
 
@@ -282,7 +283,7 @@ function emitInstruction(
   instruction: Instruction,
 ): void {
   const operands = new InterpretedOperands(f, core, options, l, labels, instruction.immediate)
-  if (instruction.uses.includes('float')) operands.requireFloat()
+  if (instruction.uses.includes('float')) operands.requireFloat(!isFloatStore(instruction))
   if (instruction.uses.includes('rounding')) operands.requireRounding()
   instruction.meaning(operands)
 }
@@ -353,15 +354,15 @@ class InterpretedOperands implements Operands {
     this.f.store('i64', this.#register(4), value, fAddress(0))
   }
 
-  /** mstatus.FS must not be Off; whatever the instruction does, the state counts as dirty afterwards. */
-  requireFloat(): void {
+  /** mstatus.FS must not be Off. `changes`: the instruction may write a register or flag of the unit, whose state then counts as dirty. */
+  requireFloat(changes: boolean): void {
     this.f.if(
       i64.eqz(i64.and(readField('mstatus'), i64.const(STATUS.fs))),
       () => this.#illegal(),
       undefined,
       'unlikely',
     )
-    writeField(this.f, 'mstatus', i64.or(readField('mstatus'), i64.const(STATUS.fs)))
+    if (changes) writeField(this.f, 'mstatus', i64.or(readField('mstatus'), i64.const(STATUS.fs)))
   }
 
   requireRounding(): void {
@@ -526,7 +527,9 @@ class InterpretedOperands implements Operands {
     )
     const old = f.keep(this.library.call('readCsr', number.get, willWrite.get, this.#l.budget.get))
     f.if(readControl('fault'), () => this.#illegal(), undefined, 'unlikely')
+    const read = f.keep(old.get)
     f.if(willWrite.get, () => {
+      if (!always) f.set(old, this.library.call('modifiable', number.get, old.get))
       const next = always
         ? operand.get
         : kind.startsWith('csrrs')
@@ -534,7 +537,7 @@ class InterpretedOperands implements Operands {
           : i64.and(old.get, i64.xor(operand.get, i64.const(-1)))
       this.library.do(f, 'writeCsr', number.get, next, this.#l.budget.get)
     })
-    this.setRd(old.get)
+    this.setRd(read.get)
   }
 
   /** Ends a system instruction: everything the loop caches may be stale. */
@@ -562,6 +565,7 @@ class InterpretedOperands implements Operands {
         f.brIf(this.#labels.trapped, i32.eq(readControl('fault'), i32.const(FAULT.trap)))
         writeControl(f, 'budgetNow', this.#l.budget.get)
         device()
+        f.brIf(this.#labels.trapped, i32.eq(readControl('fault'), i32.const(FAULT.trap)))
       },
       undefined,
       'unlikely',

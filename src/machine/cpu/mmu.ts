@@ -267,6 +267,8 @@ function deviceAccess(f: FunctionBuilder, physical: Expr, address: Expr, bytes: 
     () => accessFault(f, cause, address),
     () => {
       f.store('i64', ZERO, physical, control.ioAddress)
+      // If there turns out to be no device, this is the trap to take.
+      accessFault(f, cause, address)
       writeControl(f, 'fault', i32.const(FAULT.io))
     },
   )

@@ -21,6 +21,7 @@ import { LOADS, STORES } from './memory-access.ts'
 import { STATUS } from './mmu.ts'
 import type { Block, PlacedInstruction } from './region-graph.ts'
 import type { CsrKind, Library, LoadKind, Operands, StoreWidth, SystemKind } from './semantics.ts'
+import { isFloatStore } from './semantics.ts'
 import { fAddress, xAddress } from './state.ts'
 import { refused } from './traps.ts'
 
@@ -261,7 +262,7 @@ class RegionEmitter {
         const operands = new RegionOperands(this, one, count - i)
         if (uses.includes('float') && !floatChecked) {
           operands.requireFloat()
-          floatChecked = true
+          floatChecked = !isFloatStore(one.instruction)
         }
         if (uses.includes('rounding') && operands.hasDynamicRounding && !roundingChecked) {
           operands.requireRounding()
@@ -406,9 +407,11 @@ class RegionOperands implements Operands {
     this.f.store('i64', ZERO, value, this.#float(7))
   }
 
+  /** The unit must be on; for an instruction that changes its state, that state must be dirty already. */
   requireFloat(): void {
     const state = i64.and(readField('mstatus'), i64.const(STATUS.fs))
-    this.f.if(i64.ne(state, i64.const(STATUS.fs)), () => this.#bail(), undefined, 'unlikely')
+    const refused = isFloatStore(this.#one.instruction) ? i64.eqz(state) : i64.ne(state, i64.const(STATUS.fs))
+    this.f.if(refused, () => this.#bail(), undefined, 'unlikely')
   }
 
   get hasDynamicRounding(): boolean {

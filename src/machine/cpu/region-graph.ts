@@ -46,6 +46,9 @@ export const REGION_INSTRUCTIONS_MAX = 400
 /** System instructions that only the interpreter executes: rare, or ending in its run loop. */
 const INTERPRETED: ReadonlySet<string> = new Set(['ebreak', 'mret', 'wfi'])
 
+/** A read-modify-write of mip is more than reading and writing it. */
+const MIP = 0x344
+
 /** The blocks of the region, the entry first. Empty when its first instruction is not one to compile. */
 export function findRegion(page: DataView, entry: number): Block[] {
   const placed = new Map<number, PlacedInstruction>()
@@ -81,6 +84,7 @@ function place(page: DataView, offset: number): PlacedInstruction | null {
   const word = compressed ? expandCompressed(half) | 0 : page.getInt32(offset, true)
   const instruction = decode(word)
   if (instruction === null || INTERPRETED.has(instruction.name)) return null
+  if (instruction.name.startsWith('csr') && word >>> 20 === MIP) return null
   if (instruction.uses.includes('rounding') && isReservedRounding(word)) return null
   return {
     offset,

@@ -81,6 +81,11 @@ export interface Instruction {
   readonly meaning: Meaning
 }
 
+/** Stores of floating-point registers need the unit on but change nothing of it. */
+export function isFloatStore(instruction: Instruction): boolean {
+  return instruction.immediate === 'S' && instruction.uses.includes('float')
+}
+
 /**
  * float: touches the floating-point unit (mstatus.FS must not be Off). rounding: its rm field must be valid.
  * memory: may trap on an access. flow: ends a basic block. system: only the interpreter executes it.

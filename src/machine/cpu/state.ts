@@ -17,6 +17,8 @@ const fieldNames = [
   'mie',
   /** Software-writable and device-driven pending bits together. */
   'mip',
+  /** SEIP as M-mode software set it; the interrupt controller's line is in mip. */
+  'softwareSeip',
   'mtvec',
   'mepc',
   'mcause',
