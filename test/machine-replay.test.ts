@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +9,15 @@ import { type DigestLine, digestLine, type Ended, MachineProcess } from './machi
 
 const HTTP_REQUESTS = 20
 const INCREMENTS = 300
+
+const DISK_BYTES = 16 * 1024 * 1024
+/** Writes a file to the disk, forgets what is cached, and reads it back. The shell joins what the quotes part. */
+const DISK_COMMANDS = [
+  'dd if=/bin/busybox of=/dev/vda bs=64k',
+  'sync',
+  'echo 3 > /proc/sys/vm/drop_caches',
+  'head -c $(wc -c < /bin/busybox) /dev/vda | cmp - /bin/busybox && echo cop""ied: same',
+].join('; ')
 
 let directory: string
 let log: string
@@ -37,14 +46,16 @@ async function increment(port: number, times: number): Promise<string | undefine
   return answer
 }
 
-/** Boots Linux to its login, talks to it over the network and the console, and lets it power itself off. */
+/** Boots Linux to its login, talks to it over network and console, uses its disk, and lets it power itself off. */
 async function recordBoot(): Promise<Ended> {
   const image = await openImage('tiny')
   const [http, redis] = [await freePort(), await freePort()]
+  const disk = join(directory, 'disk')
+  writeFileSync(disk, new Uint8Array(DISK_BYTES))
   const machine = new MachineProcess(
     ...['run', '--kernel', image.kernelPath, '--initrd', image.initrdPath, '--append', image.manifest.append],
     ...['--memory', '256M', '--publish', `${http}:80`, '--publish', `${redis}:6379`],
-    ...['--record', log, '--digest'],
+    ...['--disk', disk, '--record', log, '--digest'],
   )
   const login = await machine.console('login: ')
   for (let request = 0; request < HTTP_REQUESTS; request++) {
@@ -53,7 +64,10 @@ async function recordBoot(): Promise<Ended> {
   }
   expect(await increment(redis, INCREMENTS)).toBe(`:${INCREMENTS}`)
   machine.type('root\n')
-  await machine.console('# ', login)
+  const prompt = await machine.console('# ', login)
+  machine.type(`${DISK_COMMANDS}\n`)
+  const copied = await machine.console('copied: same', prompt)
+  await machine.console('# ', copied)
   machine.type('poweroff\n')
   return machine.ended()
 }
@@ -68,7 +82,7 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(directory, { recursive: true }))
 
-describe('the boot of a Linux guest with network traffic', () => {
+describe('the life of a Linux guest with network and disk traffic', () => {
   it('was recorded in a log of the size of its images and little more', async () => {
     const image = await openImage('tiny')
     const imagesBytes = statSync(image.kernelPath).size + statSync(image.initrdPath).size

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { MachineConfig } from '../machine/config.ts'
@@ -67,6 +68,27 @@ function readAll(bytes: Uint8Array): { frames: LogFrame[]; last: LogItem | LogEr
 }
 
 const { start, whole, frameEnds } = encode(linux)
+
+const HEADER_OFFSET = 16
+
+function headerEnd(bytes: Uint8Array): number {
+  return HEADER_OFFSET + new DataView(bytes.buffer, bytes.byteOffset).getUint32(12, true)
+}
+
+function headerOf(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes.subarray(HEADER_OFFSET, headerEnd(bytes)))
+}
+
+/** The log with another header, its checksum made right, as only somebody hostile would. */
+function withHeader(header: unknown): Uint8Array {
+  const json = new TextEncoder().encode(typeof header === 'string' ? header : JSON.stringify(header))
+  const length = new Uint8Array(4)
+  new DataView(length.buffer).setUint32(0, json.length, true)
+  const head = Buffer.concat([whole.subarray(0, 12), length, json])
+  const checksum = new Uint8Array(4)
+  new DataView(checksum.buffer).setUint32(0, crc32(head), true)
+  return Buffer.concat([head, checksum, whole.subarray(headerEnd(whole) + 4)])
+}
 
 describe('the log file', () => {
   it('gives back the configuration, the images and the frames', () => {
@@ -146,6 +168,32 @@ describe('the log file', () => {
     const huge = Uint8Array.from(whole)
     new DataView(huge.buffer).setUint32(12, LOG_HEADER_BYTES_MAX + 1, true)
     expect(readAll(huge).last).toMatchObject({ code: 'LOG_TOO_LARGE', offset: 12 })
+  })
+
+  it('whose checksums are right but whose header lies is refused', () => {
+    const image = JSON.parse(headerOf(start)).images[0]
+    const huge = 2 ** 40
+    for (const [lie, code] of [
+      [{ images: [] }, 'LOG_HEADER_MALFORMED'],
+      [{ images: [image, image] }, 'LOG_HEADER_MALFORMED'],
+      [{ images: [{ ...image, role: 'elf' }] }, 'LOG_HEADER_MALFORMED'],
+      [{ images: [{ ...image, length: huge }] }, 'LOG_HEADER_MALFORMED'],
+      [{ images: [{ ...image, length: image.length - 1 }] }, 'LOG_HEADER_MALFORMED'],
+      [{ images: [{ ...image, length: image.length + 1 }] }, 'LOG_HEADER_MALFORMED'],
+      [{ images: [{ ...image, storedLength: 2 ** 30 }] }, 'LOG_HEADER_TRUNCATED'],
+      [{ images: [{ ...image, sha256: '0'.repeat(64) }] }, 'LOG_HEADER_CORRUPT'],
+      [{ images: [{ ...image, storedLength: image.storedLength - 1 }] }, 'LOG_HEADER_CORRUPT'],
+      [{ memoryBytes: huge }, 'LOG_HEADER_MALFORMED'],
+      [{ memoryBytes: 2 ** 25 + 1 }, 'LOG_HEADER_MALFORMED'],
+      [{ append: 'x' }, 'LOG_HEADER_MALFORMED'],
+      [{ boot: { kind: 'linux', append: 'x'.repeat(5000) } }, 'LOG_HEADER_MALFORMED'],
+      [{ nics: new Array(33).fill({ mac: '000000000000' }) }, 'LOG_HEADER_MALFORMED'],
+      [{ rngSeed: 'not hexadecimal' }, 'LOG_HEADER_MALFORMED'],
+      [null, 'LOG_HEADER_MALFORMED'],
+    ] as const) {
+      const result = readAll(withHeader(lie === null ? '}{' : { ...JSON.parse(headerOf(start)), ...lie }))
+      expect({ lie, ...result }).toMatchObject({ lie, frames: [], last: { code } })
+    }
   })
 
   it('is not written for a configuration that could not be read back', () => {

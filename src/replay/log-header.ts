@@ -30,7 +30,13 @@ const storedImage = z.strictObject({
 const hex = (bytesMin: number, bytesMax: number) =>
   z.string().regex(new RegExp(`^(?:[0-9a-f]{2}){${bytesMin},${bytesMax}}$`))
 
-const logHeader = z.strictObject({
+/** What the file holds for each kind of boot, in this order. */
+const IMAGE_ROLES: { readonly [kind in 'linux' | 'bare']: readonly string[] } = {
+  linux: ['kernel', 'kernel initrd'],
+  bare: ['elf'],
+}
+
+const fields = z.strictObject({
   program: z.string().max(100),
   memoryBytes: z
     .int()
@@ -53,6 +59,11 @@ const logHeader = z.strictObject({
     .optional(),
   images: z.array(storedImage).max(2),
 })
+
+const logHeader = fields.refine(
+  ({ boot, images }) => IMAGE_ROLES[boot.kind].includes(images.map(({ role }) => role).join(' ')),
+  { path: ['images'], message: 'not the images that this kind of boot needs' },
+)
 
 export type StoredImage = z.infer<typeof storedImage>
 export type LogHeader = z.infer<typeof logHeader>
@@ -91,7 +102,7 @@ export function configFromHeader(
 ): MachineConfig {
   const image = (role: StoredImage['role']): Uint8Array => {
     const bytes = images.get(role)
-    if (bytes === undefined) throw new LogError('LOG_HEADER_MALFORMED', 0, `the log holds no ${role}`)
+    if (bytes === undefined) throw new Error(`a checked header without the ${role}`)
     return bytes
   }
   return {
