@@ -163,9 +163,10 @@ export class Gateway {
     if (this.#segments.size >= SEGMENTS_MAX)
       throw new NetError('NET_SEGMENTS_TOO_MANY', `there are ${SEGMENTS_MAX} segments`)
     this.#segments.set(vm, null)
+    let entry: SegmentEntry | null = null
     try {
       const publish = await claimPorts(wanted.publish)
-      const entry = this.#makeEntry(token, publish)
+      entry = this.#makeEntry(token, publish)
       await entry.uplink.start()
       if (wanted.plainPort) await this.#openPlainPort(vm, entry)
       this.#segments.set(vm, entry)
@@ -174,6 +175,7 @@ export class Gateway {
       return { ...info, token }
     } catch (error) {
       this.#segments.delete(vm)
+      await entry?.uplink.stop()
       throw error
     }
   }
