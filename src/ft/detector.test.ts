@@ -45,6 +45,13 @@ describe('the failure detector', () => {
     expect(goneMs).toBeLessThanOrEqual(GONE_MS_MAX + 4 * TICK_MS)
   })
 
+  test('a stall is remembered when the jitter around it is long forgotten', () => {
+    const detector = new Detector(0)
+    beat(detector, (index) => (index === 10 ? 140 : HEARTBEAT_INTERVAL_MS), 3_000)
+    expect(detector.goneMs).toBeGreaterThan(GONE_MS_MIN)
+    expect(detector.goneMs).toBeLessThan(1.5 * 140)
+  })
+
   test('it grows strict again when the jitter is over', () => {
     const detector = new Detector(0)
     for (let index = 0; index < 20; index++) detector.heardHeartbeat(index * HEARTBEAT_INTERVAL_MS)

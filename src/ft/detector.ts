@@ -7,9 +7,11 @@ import { GONE_MS_MAX, GONE_MS_MIN, HEARTBEAT_INTERVAL_MS, TICK_SILENCE_MS_MAX } 
  * been silent for so long that waiting costs more than being wrong. Being wrong is harmless (the test-and-set lets
  * only one side go on), so the bounds are set by the pause that clients may see, not by caution.
  *
- * Two things keep it honest:
+ * Three things keep it honest:
  * - Silence is only what was listened to. A host that was paused or starved for a second has a second of signs of
  *   life still in its socket buffers, so a tick counts for at most TICK_SILENCE_MS_MAX, however late it is.
+ * - Jitter is learned quickly and forgotten quickly; a stall (a collection of garbage, a busy host) is remembered for
+ *   some seconds, because it comes back.
  * - The usual gap is learned from heartbeats alone, which are regular; traffic on the channel ends a silence but
  *   would teach nothing about when the next sign is due.
  */
@@ -22,6 +24,10 @@ const DEVIATION_GAIN = 1 / 4
 const DEVIATIONS = 4
 /** Heartbeats that may be missed on top of the usual gap. */
 const HEARTBEATS_MISSED = 4
+/** A peer that stalled once will again: it is given this many times its longest recent gap. */
+const STALL_MARGIN = 1.5
+/** How much of the longest gap is remembered at each heartbeat: half of it after seven seconds. */
+const STALL_MEMORY = 0.998
 
 export class Detector {
   #silenceMs = 0
@@ -29,6 +35,7 @@ export class Detector {
   #sinceHeartbeatMs = 0
   #gapMeanMs = HEARTBEAT_INTERVAL_MS
   #gapDeviationMs = HEARTBEAT_INTERVAL_MS / 2
+  #gapLongestMs = 0
 
   /** Starts as if the peer had been heard at `nowMs`. */
   constructor(nowMs: number) {
@@ -41,6 +48,7 @@ export class Detector {
     const error = gapMs - this.#gapMeanMs
     this.#gapMeanMs += MEAN_GAIN * error
     this.#gapDeviationMs += DEVIATION_GAIN * (Math.abs(error) - this.#gapDeviationMs)
+    this.#gapLongestMs = Math.max(gapMs, this.#gapLongestMs * STALL_MEMORY)
     this.#sinceHeartbeatMs = -this.#sinceTick(nowMs)
     this.heardTraffic(nowMs)
   }
@@ -69,7 +77,8 @@ export class Detector {
   get goneMs(): number {
     const usualMs = this.#gapMeanMs + DEVIATIONS * this.#gapDeviationMs
     const missedMs = HEARTBEATS_MISSED * HEARTBEAT_INTERVAL_MS
-    return Math.min(GONE_MS_MAX, Math.max(GONE_MS_MIN, usualMs + missedMs))
+    const stallMs = this.#gapLongestMs * STALL_MARGIN
+    return Math.min(GONE_MS_MAX, Math.max(GONE_MS_MIN, usualMs + missedMs, stallMs))
   }
 
   /** Time since the last tick, as far as it may count. */

@@ -192,7 +192,7 @@ describe('the Output Rule', () => {
     const bench = protectedBench()
     bench.record()
     const effects = bench.ack(2)
-    expect(kinds(effects)).toEqual(['close-channel', 'test-and-set'])
+    expect(kinds(effects)).toEqual(['close-channel', 'test-and-set', 'run'])
     expect(bench.state).toBe('arbitrating')
   })
 })
@@ -213,7 +213,7 @@ describe('a primary that loses its backup', () => {
     expect(released(effects)).toEqual([])
     expect(released(bench.record())).toEqual([])
     expect(released(bench.ack(1))).toEqual([])
-    expect(kinds(bench.store('won', 4))).toEqual(['go-live', 'release-outputs'])
+    expect(kinds(bench.store('won', 4))).toEqual(['go-live', 'release-outputs', 'run'])
     expect(released(bench.record())).toEqual([3])
   })
 
@@ -351,11 +351,19 @@ describe('bounds', () => {
     expect(bench.ack(1, 1)).toContainEqual({ kind: 'run', run: true })
   })
 
-  test('the machine stalls when too many outputs are held, also while arbitrating', () => {
+  test('the machine stalls when too many outputs are held, until an echo lets them go', () => {
     const bench = protectedBench()
-    bench.handle({ kind: 'channel-closed', connection: CHANNEL })
-    expect(bench.record({ outputBytes: OUTPUT_BYTES_MAX })).toEqual([{ kind: 'run', run: false }])
-    expect(kinds(bench.store('won', 4))).toEqual(['go-live', 'release-outputs', 'run'])
+    expect(kinds(bench.record({ outputBytes: OUTPUT_BYTES_MAX }))).toEqual(['send-frame', 'run'])
+    bench.nowMs += LEASE_MS + 1
+    expect(bench.ack(1, 1)).toEqual([])
+    expect(kinds(bench.heartbeat(bench.nowMs - 1))).toEqual(['release-outputs', 'run'])
+  })
+
+  test('the machine does not run while it is not known whose it is', () => {
+    const bench = protectedBench()
+    const effects = bench.handle({ kind: 'channel-closed', connection: CHANNEL })
+    expect(effects.at(-1)).toEqual({ kind: 'run', run: false })
+    expect(bench.store('won', 4).at(-1)).toEqual({ kind: 'run', run: true })
   })
 
   test('a backup that lags is waited for by throttling, which ends with the pair', () => {

@@ -8,11 +8,10 @@ import type {
   ByeReason,
   ChannelMessage,
   FrameInfo,
-  Heartbeat,
   HelloMessage,
   TestAndSetOutcome,
 } from './messages.ts'
-import { OUTPUT_BYTES_MAX, OutputGate } from './output-gate.ts'
+import { OutputGate } from './output-gate.ts'
 import type {
   LossCause,
   PrimaryConfig,
@@ -22,45 +21,14 @@ import type {
   PrimaryReport,
   PrimaryStatus,
 } from './primary-events.ts'
+import type { ExplicitOperation, Intent, PrimaryState } from './primary-state.ts'
 import { ProtocolInvariantError } from './protocol-error.ts'
 import { ALL_RULES, type Rules } from './rules.ts'
+import { shouldStall } from './stall.ts'
 import { CLOSING_MS_MAX, FAILOVER_MS_MAX, TICK_IDLE_MS, TICK_MS } from './timing.ts'
 
-/** Log in flight at which the primary stalls, as a share of what the backup can hold: leaves room for slices under way. */
-const STALL_SHARE = 1 / 2
-/** Share at which it runs again: lower, so that it does not flutter. */
-const RESUME_SHARE = 3 / 8
-
-/**
- * A primary's states and what leads from one to the next (docs/protocol.md, "The primary"):
- *
- *     new          --start--> claiming, or alone (begin: live)
- *     claiming     --won--> waiting, or alone (begin: alone);  --lost--> ended
- *     waiting      --hello of a backup--> protected;  --unprotect--> alone;  --stop--> ended
- *     protected    --backup lost--> arbitrating;  --operation--> closing;  --power-off acknowledged--> ended
- *     closing      --confirmed--> alone (unprotect), ended (stop);  --backup lost, or no answer--> arbitrating
- *     arbitrating  --won--> alone, or ended when the machine was to end;  --lost--> ended
- *     alone        --stop, power-off--> ended
- */
-type PrimaryState =
-  | { readonly kind: 'new' }
-  | { readonly kind: 'claiming' }
-  | { readonly kind: 'waiting' }
-  | { readonly kind: 'protected'; readonly bond: Bond }
-  | {
-      readonly kind: 'closing'
-      readonly bond: Bond
-      readonly operation: ExplicitOperation
-      readonly untilMs: number
-    }
-  | { readonly kind: 'arbitrating'; readonly intent: Intent }
-  | { readonly kind: 'alone' }
-  | { readonly kind: 'ended' }
-
-type ExplicitOperation = 'stop' | 'unprotect' | 'failover'
-
-/** What a won arbitration is for. */
-type Intent = 'go-on' | 'stop' | 'failover'
+/** States in which something is due within a tick; in the others nothing is urgent. */
+const URGENT: ReadonlySet<PrimaryState['kind']> = new Set(['claiming', 'protected', 'closing', 'arbitrating'])
 
 /**
  * Decides for the replica whose machine is live: records, sends, holds outputs until they may leave, and goes on
@@ -92,15 +60,14 @@ export class Primary {
   handle(event: PrimaryEvent, nowMs: number): PrimaryEffect[] {
     this.#effects = []
     if (this.#state.kind !== 'ended') this.#dispatch(event, nowMs)
+    // Once for every event, so that no path that frees a buffer forgets to let the machine run again.
+    this.#adjustRunning()
     return this.#effects
   }
 
   /** How often the shell shall send `tick`, in ms. */
   get tickMs(): number {
-    const kind = this.#state.kind
-    return kind === 'protected' || kind === 'closing' || kind === 'arbitrating' || kind === 'claiming'
-      ? TICK_MS
-      : TICK_IDLE_MS
+    return URGENT.has(this.#state.kind) ? TICK_MS : TICK_IDLE_MS
   }
 
   /** For `ps`, the metrics and the tests. */
@@ -135,7 +102,8 @@ export class Primary {
         this.#closed(event.connection, nowMs)
         return
       case 'heartbeat':
-        this.#heartbeat(event.heartbeat, nowMs)
+        this.#bond()?.heartbeat(event.heartbeat, nowMs)
+        this.#release(nowMs)
         return
       case 'frame-recorded':
         this.#recorded(event.frame, nowMs)
@@ -233,7 +201,6 @@ export class Primary {
     this.#report({ type: 'protected', generation: this.#generation, backup: bond.backup })
     this.#beat(bond, nowMs)
     this.#effects.push({ kind: 'go-live', generation: this.#generation })
-    this.#adjustRunning()
   }
 
   #ownHello(): HelloMessage {
@@ -256,11 +223,6 @@ export class Primary {
     this.#lost('channel-closed', nowMs)
   }
 
-  #heartbeat(heartbeat: Heartbeat, nowMs: number): void {
-    this.#bond()?.heartbeat(heartbeat, nowMs)
-    this.#release(nowMs)
-  }
-
   #recorded(frame: FrameInfo, nowMs: number): void {
     const state = this.#state
     this.#gate.hold(frame.sequence, frame.outputs, frame.outputBytes)
@@ -279,10 +241,7 @@ export class Primary {
         break
       case 'alone':
         this.#releaseThrough(frame.sequence)
-        if (frame.powerOff) {
-          this.#end('power-off')
-          return
-        }
+        if (frame.powerOff) this.#end('power-off')
         break
       case 'closing':
       case 'arbitrating':
@@ -291,7 +250,6 @@ export class Primary {
       default:
         throw new ProtocolInvariantError(`frame ${frame.sequence} was recorded in state ${state.kind}`)
     }
-    this.#adjustRunning()
   }
 
   #acknowledged(bond: Bond, ack: AckMessage, nowMs: number): void {
@@ -300,7 +258,6 @@ export class Primary {
       return
     }
     this.#release(nowMs)
-    this.#adjustRunning()
   }
 
   /** Releases what the Output Rule and the lease allow. */
@@ -333,7 +290,6 @@ export class Primary {
     this.#state = { kind: 'arbitrating', intent: this.#intent() }
     this.#throttle(this.#lag.lift())
     this.#contend(this.#generation + 1, nowMs)
-    this.#adjustRunning()
   }
 
   #intent(): Intent {
@@ -379,11 +335,7 @@ export class Primary {
     this.#report({ type: 'unprotected', generation: this.#generation, arbitrationMs })
     this.#throttle(this.#lag.lift())
     this.#releaseThrough(this.#gate.lastSequence)
-    if (this.#powerOff) {
-      this.#end('power-off')
-      return
-    }
-    this.#adjustRunning()
+    if (this.#powerOff) this.#end('power-off')
   }
 
   #operation(operation: ExplicitOperation, nowMs: number): void {
@@ -392,7 +344,6 @@ export class Primary {
       const untilMs = nowMs + (operation === 'failover' ? FAILOVER_MS_MAX : CLOSING_MS_MAX)
       this.#send(state.bond.connection, { kind: 'bye', reason: operation })
       this.#state = { kind: 'closing', bond: state.bond, operation, untilMs }
-      this.#adjustRunning()
       return
     }
     if (operation === 'unprotect' && state.kind === 'waiting') {
@@ -403,7 +354,6 @@ export class Primary {
     if (state.kind === 'closing') this.#state = { ...state, operation: 'stop' }
     else if (state.kind === 'arbitrating') this.#state = { kind: 'arbitrating', intent: 'stop' }
     else if (state.kind !== 'protected') this.#end('stopped')
-    this.#adjustRunning()
   }
 
   /** The backup confirmed the operation: it has ended, or for `failover` it contends now. */
@@ -435,16 +385,13 @@ export class Primary {
     const state = this.#state
     if (this.#powerOff || this.#shouldStall()) return false
     if (state.kind === 'closing') return state.operation === 'unprotect'
-    if (state.kind === 'arbitrating') return state.intent === 'go-on'
+    // While it arbitrates it may be void already: what it ran would be for nothing, and a guest that waits out an
+    // unreachable store asleep does not see its own peers time out.
     return state.kind === 'protected' || state.kind === 'alone'
   }
 
-  /** Buffer full: the primary stalls. */
   #shouldStall(): boolean {
-    const share = this.#running ? STALL_SHARE : RESUME_SHARE
-    if (this.#gate.heldBytes > OUTPUT_BYTES_MAX * share) return true
-    const state = this.#state
-    return state.kind === 'protected' && state.bond.unexecutedBytes > state.bond.logBytesMax * share
+    return shouldStall(this.#running, this.#gate.heldBytes, this.#bond())
   }
 
   #report(report: PrimaryReport): void {

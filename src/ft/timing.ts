@@ -21,11 +21,14 @@ export const TICK_IDLE_MS = 100
  */
 export const TICK_SILENCE_MS_MAX = 25
 
-/** Silence below which a peer is never called gone: six heartbeats, and more than a busy host's usual stall. */
-export const GONE_MS_MIN = 120
+/**
+ * Silence below which a peer is never called gone: seven heartbeats, and more than a busy host's usual stall. It is
+ * what the death of a whole host costs; that of a process closes the channel and costs PROMISE_MS.
+ */
+export const GONE_MS_MIN = 150
 
-/** Silence above which a peer is always called gone: leaves 50 ms of a 300 ms pause for arbitration and draining. */
-export const GONE_MS_MAX = 250
+/** Silence above which a peer is always called gone, however much it stalled before. */
+export const GONE_MS_MAX = 500
 
 /**
  * The backup contends for the next generation no sooner than this after it last told the primary that it heard it.

@@ -35,6 +35,7 @@ const FAULTS: readonly (readonly [weight: number, name: string, fault: Fault])[]
   [1, 'stop', (world) => primary(world).step({ kind: 'operation', operation: 'stop' })],
   [1, 'unprotect', (world) => operate(world, 'unprotect')],
   [1, 'failover', (world) => operate(world, 'failover')],
+  [1, 'backup diverges', diverge],
   [1, 'power-off', (world) => primary(world).wantPowerOff()],
 ]
 const WEIGHTS = FAULTS.reduce((sum, [weight]) => sum + weight, 0)
@@ -78,6 +79,12 @@ function duration(world: World): number {
 
 function operate(world: World, operation: 'unprotect' | 'failover'): void {
   primary(world).process.deliver(() => primary(world).step({ kind: 'operation', operation }))
+}
+
+/** The backup finds that its state differs from the log's digest. */
+function diverge(world: World): void {
+  const backup = world.replicas[1]!
+  backup.process.deliver(() => backup.step({ kind: 'diverged', sequence: 0 }))
 }
 
 function cut(world: World, bothWays: boolean): void {
