@@ -1,0 +1,273 @@
+/** The image around one system program: trap handler, page tables, frames, and the log that both sides must agree on. */
+import { Assembler } from '../../src/machine/cpu/isa-test/assembler.ts'
+import { writeElf } from '../../src/machine/cpu/isa-test/elf.ts'
+import { type Environment, emitExit } from '../../src/machine/cpu/isa-test/exit.ts'
+import { encode } from '../../src/machine/cpu/isa-test/instructions.ts'
+import { CAUSE, CSR, PTE, SATP_SV39, STATUS } from '../../src/machine/cpu/isa-test/privileged.ts'
+import { Random } from '../../src/machine/cpu/isa-test/random.ts'
+import type { Program } from './program.ts'
+import { emitProgram, emitSlot, type ProgramResult, readSlot, SLOT_PAGE_OFFSET } from './program-code.ts'
+import {
+  type Flavour,
+  FRAMES,
+  leafEntry,
+  SLOT_CODE_BYTES,
+  SLOT_LINK,
+  SLOTS,
+  SLOTS_OFFSET,
+  SYSTEM_LAYOUT,
+  SYSTEM_ROLES,
+  WINDOW,
+  WINDOW_PAGES,
+} from './system-program.ts'
+
+const PAGE_BYTES = 4096
+/** A program that traps more often than fits goes on unlogged; its registers are still compared. */
+const LOG_RECORDS = 8192
+const RECORD_BYTES = 32
+const PASSES = 3
+const CLINT_MTIMECMP = 0x0200_4000
+
+/** Offsets in the handler's data. */
+const SAVED_X6 = 0
+const SAVED_X7 = 8
+const LOG_END = 16
+const PASSES_LEFT = 24
+const RECORDS_LEFT = 32
+
+export interface SystemImage {
+  readonly elf: Uint8Array
+  readonly results: number
+  readonly resultsBytes: number
+  readonly instructions: number
+}
+
+export interface TrapRecord {
+  readonly cause: bigint
+  readonly pc: bigint
+  readonly value: bigint
+  readonly status: bigint
+}
+
+export interface SystemResult {
+  readonly log: readonly TrapRecord[]
+  readonly program: ProgramResult
+}
+
+const GIGAPAGE = ((0x8000_0000n >> 12n) << 10n) | BigInt(PTE.v | PTE.r | PTE.w | PTE.x | PTE.a | PTE.d)
+/** The log holds MPP and MPIE, moved down so that an immediate can mask them. */
+const STATUS_SHIFT = 7
+/**
+ * Causes whose value is logged as zero: the manual lets it be zero or not for illegal instructions and breakpoints,
+ * and QEMU gives the aligned address for misaligned accesses to where nothing is.
+ */
+const VALUES_UNCHECKED =
+  (1 << CAUSE.illegal) | (1 << CAUSE.breakpoint) | (1 << CAUSE.loadAccess) | (1 << CAUSE.storeAccess)
+
+export function buildSystemImage(program: Program, flavour: Flavour, environment: Environment): SystemImage {
+  const asm = new Assembler(SYSTEM_LAYOUT.code)
+  const results = asm.label('results')
+  const slot = asm.label('slot')
+  const tohost = asm.label('tohost')
+  const start = asm.label('start')
+  const log = asm.label('log')
+  asm.emitTo(start, 'jal', 0)
+  asm.align(4)
+  const handler = asm.here('handler')
+  emitHandler(asm, flavour)
+  emitTables(asm, program.seed)
+
+  asm.bind(start)
+  asm.li(5, SYSTEM_LAYOUT.handlerData)
+  asm.emit('csrrw', 0, CSR.mscratch, 5)
+  asm.loadAddress(6, log)
+  asm.emit('sd', 6, 5, LOG_END)
+  asm.loadAddress(6, handler)
+  asm.emit('csrrw', 0, CSR.mtvec, 6)
+  asm.li(6, -1)
+  asm.emit('csrrw', 0, CSR.pmpaddr0, 6)
+  asm.li(6, 0x1f)
+  asm.emit('csrrw', 0, CSR.pmpcfg0, 6)
+  asm.li(6, SATP_SV39 | BigInt(SYSTEM_LAYOUT.rootTable / PAGE_BYTES))
+  asm.emit('csrrw', 0, CSR.satp, 6)
+  asm.emit('sfence.vma', 0, 0)
+  asm.li(6, STATUS.fs)
+  asm.emit('csrrs', 0, CSR.mstatus, 6)
+  // The supervisor software interrupt, and where time is comparable the machine timer.
+  asm.li(6, flavour === 'engines' ? (1 << 1) | (1 << 7) : 1 << 1)
+  asm.emit('csrrw', 0, CSR.mie, 6)
+  asm.li(6, flavour === 'engines' ? 7 : 0)
+  asm.emit('csrrw', 0, CSR.mcounteren, 6)
+  asm.emit('csrrw', 0, CSR.scounteren, 6)
+
+  const pass = asm.here('pass')
+  const instructions = emitProgram(asm, program, slot, () => {
+    asm.li(SYSTEM_ROLES.scratch, 3)
+    asm.emit('ecall')
+    asm.emit('csrrci', 0, CSR.mstatus, Number(STATUS.mie))
+  })
+  const done = asm.label()
+  asm.li(5, SYSTEM_LAYOUT.handlerData)
+  asm.emit('ld', 6, 5, PASSES_LEFT)
+  asm.emit('addi', 6, 6, -1)
+  asm.emit('sd', 6, 5, PASSES_LEFT)
+  asm.emitTo(done, 'beq', 6, 0)
+  asm.loadAddress(6, pass)
+  asm.emit('jalr', 0, 6, 0)
+  asm.bind(done)
+  const resultsBytes = 2 * PAGE_BYTES + LOG_RECORDS * RECORD_BYTES
+  emitExit(asm, environment, { results, resultsBytes, tohost })
+
+  asm.align(PAGE_BYTES)
+  asm.bind(results)
+  asm.advanceTo(asm.address + SLOT_PAGE_OFFSET)
+  asm.bind(slot)
+  emitSlot(asm, program)
+  asm.align(PAGE_BYTES)
+  asm.bind(log)
+  asm.advanceTo(asm.address + LOG_RECORDS * RECORD_BYTES)
+  asm.bind(tohost)
+  asm.double(0n)
+  const elf = writeElf({
+    base: SYSTEM_LAYOUT.code,
+    bytes: asm.finish(),
+    symbols: { tohost: asm.addressOf(tohost) },
+  })
+  return { elf, results: asm.addressOf(results), resultsBytes, instructions }
+}
+
+export function readSystemResult(bytes: Uint8Array): SystemResult {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const log: TrapRecord[] = []
+  for (let offset = 2 * PAGE_BYTES; offset < bytes.length; offset += RECORD_BYTES) {
+    const word = (n: number) => view.getBigUint64(offset + 8 * n, true)
+    const record = { cause: word(0), pc: word(1), value: word(2), status: word(3) }
+    if (record.cause === 0n && record.pc === 0n && record.status === 0n) break
+    log.push(record)
+  }
+  return { log, program: readSlot(bytes, SLOT_PAGE_OFFSET) }
+}
+
+/** Tables at their places, then the frames with their slots, all of which end in the jump back. */
+function emitTables(asm: Assembler, seed: number): void {
+  const random = new Random(seed ^ 0x7ab1e)
+  asm.advanceTo(SYSTEM_LAYOUT.rootTable)
+  asm.double((BigInt(SYSTEM_LAYOUT.middleTable / PAGE_BYTES) << 10n) | BigInt(PTE.v))
+  asm.advanceTo(SYSTEM_LAYOUT.rootTable + 16)
+  asm.double(GIGAPAGE)
+  asm.advanceTo(SYSTEM_LAYOUT.middleTable + (WINDOW / 0x20_0000) * 8)
+  asm.double((BigInt(SYSTEM_LAYOUT.leafTable / PAGE_BYTES) << 10n) | BigInt(PTE.v))
+  asm.advanceTo(SYSTEM_LAYOUT.leafTable)
+  for (let page = 0; page < WINDOW_PAGES; page++) asm.double(BigInt(leafEntry(random)))
+  asm.advanceTo(SYSTEM_LAYOUT.handlerData + PASSES_LEFT)
+  asm.double(BigInt(PASSES))
+  asm.double(BigInt(LOG_RECORDS - 1))
+  for (let frame = 0; frame < FRAMES; frame++) {
+    const base = SYSTEM_LAYOUT.frames + PAGE_BYTES * frame
+    for (let n = 0; n < SLOTS; n++) {
+      asm.advanceTo(base + SLOTS_OFFSET + SLOT_CODE_BYTES * n)
+      for (let word = 0; word < SLOT_CODE_BYTES / 4 - 1; word++) asm.emit('addi', 0, 0, 0)
+      asm.word(encode('jalr', 0, SLOT_LINK, 0))
+    }
+  }
+  asm.advanceTo(SYSTEM_LAYOUT.programs)
+}
+
+/**
+ * Logs the trap and goes on: behind the instruction, or at the return address of the call that went astray. An
+ * environment call changes the mode to the one in the scratch register; the gigapage that holds everything is a
+ * user page exactly while U-mode runs. Keeps every register.
+ */
+function emitHandler(asm: Assembler, flavour: Flavour): void {
+  const interrupt = asm.label()
+  const call = asm.label()
+  const astray = asm.label()
+  const behind = asm.label()
+  const out = asm.label()
+  asm.emit('csrrw', 5, CSR.mscratch, 5)
+  asm.emit('sd', 6, 5, SAVED_X6)
+  asm.emit('sd', 7, 5, SAVED_X7)
+  emitLog(asm)
+  asm.emit('csrrs', 6, CSR.mcause, 0)
+  asm.emitTo(interrupt, 'blt', 6, 0)
+  for (const [cause, target] of [
+    [CAUSE.userCall, call],
+    [CAUSE.supervisorCall, call],
+    [CAUSE.machineCall, call],
+    [CAUSE.fetchPage, astray],
+    [CAUSE.fetchAccess, astray],
+  ] as const) {
+    asm.li(7, cause)
+    asm.emitTo(target, 'beq', 6, 7)
+  }
+
+  asm.bind(behind)
+  asm.emit('csrrs', 6, CSR.mepc, 0)
+  asm.emit('addi', 6, 6, 4)
+  asm.emit('csrrw', 0, CSR.mepc, 6)
+  asm.bind(out)
+  // A fence refused in U-mode would leave QEMU and us with different stale translations.
+  if (flavour === 'qemu') asm.emit('sfence.vma', 0, 0)
+  asm.emit('ld', 6, 5, SAVED_X6)
+  asm.emit('ld', 7, 5, SAVED_X7)
+  asm.emit('csrrw', 5, CSR.mscratch, 5)
+  asm.emit('mret')
+
+  asm.bind(astray)
+  asm.emit('csrrw', 0, CSR.mepc, SLOT_LINK)
+  asm.emitTo(out, 'jal', 0)
+
+  asm.bind(interrupt)
+  asm.emit('csrrci', 0, CSR.mip, 2)
+  asm.li(6, CLINT_MTIMECMP)
+  asm.li(7, -1)
+  asm.emit('sd', 7, 6, 0)
+  asm.emitTo(out, 'jal', 0)
+
+  asm.bind(call)
+  asm.li(6, STATUS.mpp)
+  asm.emit('csrrc', 0, CSR.mstatus, 6)
+  asm.emit('andi', 6, SYSTEM_ROLES.scratch, 3)
+  asm.emit('slli', 6, 6, 11)
+  asm.emit('csrrs', 0, CSR.mstatus, 6)
+  // U in the gigapage's entry: set when the new mode is U.
+  asm.emit('sltiu', 6, 6, 1)
+  asm.emit('slli', 6, 6, 4)
+  asm.li(7, GIGAPAGE)
+  asm.emit('or', 6, 6, 7)
+  asm.li(7, SYSTEM_LAYOUT.rootTable)
+  asm.emit('sd', 6, 7, 16)
+  asm.emit('sfence.vma', 0, 0)
+  asm.emitTo(behind, 'jal', 0)
+}
+
+/** Uses x6 and x7; x5 points at the handler's data. */
+function emitLog(asm: Assembler): void {
+  const unchecked = asm.label()
+  const full = asm.label()
+  asm.emit('ld', 7, 5, LOG_END)
+  asm.emit('csrrs', 6, CSR.mcause, 0)
+  asm.emit('sd', 6, 7, 0)
+  asm.emit('sd', 0, 7, 16)
+  asm.li(5, VALUES_UNCHECKED)
+  asm.emit('bext', 6, 5, 6)
+  asm.li(5, SYSTEM_LAYOUT.handlerData)
+  asm.emitTo(unchecked, 'bne', 6, 0)
+  asm.emit('csrrs', 6, CSR.mtval, 0)
+  asm.emit('sd', 6, 7, 16)
+  asm.bind(unchecked)
+  asm.emit('csrrs', 6, CSR.mepc, 0)
+  asm.emit('sd', 6, 7, 8)
+  asm.emit('csrrs', 6, CSR.mstatus, 0)
+  asm.emit('srli', 6, 6, STATUS_SHIFT)
+  asm.emit('andi', 6, 6, Number((STATUS.mpp | STATUS.mpie) >> BigInt(STATUS_SHIFT)))
+  asm.emit('sd', 6, 7, 24)
+  // Once the log is full its last record is overwritten again and again.
+  asm.emit('ld', 6, 5, RECORDS_LEFT)
+  asm.emitTo(full, 'beq', 6, 0)
+  asm.emit('addi', 6, 6, -1)
+  asm.emit('sd', 6, 5, RECORDS_LEFT)
+  asm.emit('addi', 7, 7, RECORD_BYTES)
+  asm.emit('sd', 7, 5, LOG_END)
+  asm.bind(full)
+}
