@@ -114,6 +114,27 @@ describe('directory store', () => {
     expect((await store.get('key'))!.version).toBe(40)
   })
 
+  it('does not let a writer win that was paused while many others did', async () => {
+    const store = await openDirectoryStore(root, { create: true })
+    const directory = join(root, 'data', 'key')
+    await mkdir(directory)
+    // The writer reads version 1 and is stopped doing so, for it is a FIFO that nobody has written yet.
+    const first = join(directory, '=0000000001')
+    execFileSync('mkfifo', [first])
+    const paused = store.compareAndSet('key', 1, bytes('stale'))
+    const others = await open(first, 'w')
+    for (const name of ['=0000000029', '=0000000030']) {
+      await writeFile(join(directory, name), encodeValueFile(bytes('newer')))
+    }
+    await rm(first)
+    await others.writeFile(encodeValueFile(bytes('old')))
+    await others.close()
+    const current = { key: 'key', value: bytes('newer'), version: 30 }
+    expect(await paused).toEqual({ set: false, current })
+    expect(await store.get('key')).toEqual(current)
+    expect(await readdir(directory)).toEqual(['=0000000029', '=0000000030'])
+  })
+
   it('removes temporary files that a dead process left', async () => {
     await openDirectoryStore(root, { create: true })
     const old = join(root, 'tmp', '1-old')
