@@ -90,4 +90,6 @@ function main(): void {
   )
 }
 
+// A reader that has seen enough (head, less) is no failure.
+process.stdout.on('error', () => process.exit())
 main()

@@ -39,7 +39,8 @@ describe('seeded worlds', () => {
 
 describe('the checkers see the harm when a rule is switched off', () => {
   const cases: readonly [keyof Injection, readonly Violation['invariant'][]][] = [
-    ['outputRule', ['output-requirement', 'acknowledged-input']],
+    // A last output that left too early also lets a backup take over a machine that the world saw end.
+    ['outputRule', ['output-requirement', 'acknowledged-input', 'explicit-operation']],
     ['testAndSet', ['one-live-machine']],
     ['wholeFrame', ['output-requirement', 'acknowledged-input']],
     ['promise', ['harmless-pause']],

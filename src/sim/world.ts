@@ -55,7 +55,7 @@ export class World {
     const storeLatencyMsMax = options.storeLatencyMsMax ?? this.random.magnitude(1, 200)
     const storeLostAnswers = options.storeLostAnswers ?? this.random.pick([0, 0, 0.1, 0.4])
     this.store = new SimulatedStore(this.scheduler, this.random, storeLatencyMsMax, storeLostAnswers)
-    this.#replayMsMax = options.replayMsMax ?? this.random.magnitude(0.5, 15)
+    this.#replayMsMax = options.replayMsMax ?? this.random.magnitude(0.5, 25)
     this.checkers = new Checkers(this.store, this.replicas, injection)
     this.outside = new Outside(this.scheduler, this.random, this.network, this.checkers, injection.fence)
   }
