@@ -91,7 +91,6 @@ describe('the life of a Linux guest with network and disk traffic', () => {
   })
 
   it.each([
-    ['as recorded', []],
     ['with the interpreter only', ['--engine', 'interpreter']],
     ['with compiled regions', ['--engine', 'regions']],
     ['with the interpreter in short runs', ['--engine', 'interpreter', '--slice', '4999']],
