@@ -11,15 +11,15 @@ export interface EngineRun {
   readonly compiledEntries: number
 }
 
-const MEMORY_BYTES = 64 * 1024 * 1024
+export const MEMORY_BYTES = 64 * 1024 * 1024
 /** Far more than any test program runs; only ends a program that a broken CPU keeps in a loop. */
 const INSTRUCTIONS_MAX = 50_000_000n
 /** Short, because what is queued for compilation is compiled at the latest when a run ends. */
 const RUN_BUDGET = 20_000
 /** A tick of guest time every 100 instructions, as on a hart of 1000 MIPS, in 0.32 fixed point. */
-const CLOCK_RATE = Math.floor(2 ** 32 / 100)
+export const CLOCK_RATE = Math.floor(2 ** 32 / 100)
 /** Regions are compiled at their first execution, so that both engines run every case. */
-const HOT_THRESHOLD = 1
+export const HOT_THRESHOLD = 1
 
 /** Throws an Error when the image does not end by itself. */
 export function runEngine(engine: Engine, elf: Uint8Array, results: number, resultsBytes: number): EngineRun {
