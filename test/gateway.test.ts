@@ -9,7 +9,7 @@ import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { parseAddress } from '../src/net/address.ts'
 import { rarpAnnouncement } from '../src/net/announce.ts'
-import { type Gateway, startGateway } from '../src/net/gateway.ts'
+import { type Gateway, STRANGERS_MAX, startGateway } from '../src/net/gateway.ts'
 import { GatewayClient, serveGatewayControl } from '../src/net/gateway-control.ts'
 import { CONTROL_BYTES_MAX, encodeMessage, type FromReplica, LINK_PROTOCOL } from '../src/net/link.ts'
 import { GUEST_IPV4 } from '../src/net/passt.ts'
@@ -213,6 +213,21 @@ describe('gateway', () => {
       expect(await talking.echo(`after ${i}`)).toBe(`after ${i}`)
     }
     await vi.waitUntil(() => gateway.listSegments()[0]!.links.length === 1)
+  })
+
+  it('bounds the connections of strangers, dropping the oldest', async () => {
+    const machine = tcpPeer(MAC, GUEST_IPV4)
+    await goLive(await replica(machine, 1), 1)
+    const silentPeers = Array.from({ length: STRANGERS_MAX + 1 }, () =>
+      connect(parseAddress(gateway.linkAddress)),
+    )
+    for (const peer of silentPeers) peer.on('error', () => {}).resume()
+    await once(silentPeers[0]!, 'close')
+    expect(silentPeers.slice(1).every((peer) => !peer.closed)).toBe(true)
+    expect(await client().echo('served')).toBe('served')
+    // Nor does a replica need a place among them for longer than its hello takes.
+    await replica(machine, 1, 'another')
+    for (const peer of silentPeers) peer.destroy()
   })
 
   it('hands over what a stopped replica was sent', async () => {

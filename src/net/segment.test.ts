@@ -99,6 +99,23 @@ describe('Segment', () => {
     expect(segment.live).toBe(C)
   })
 
+  it('lets the live replica go on alone in a new generation, delivering nothing twice', () => {
+    segment.attach(A, 1)
+    segment.attach(B, 1)
+    segment.goLive(A, 1, 0)
+    segment.fromUplink(inward(1), 0)
+    segment.goLive(A, 2, 0)
+    segment.fromUplink(inward(2), 0)
+    expect(world.sent.map(({ tag }) => tag)).toEqual([1, 2])
+    expect(segment.counters).toMatchObject({ redelivered: 0, takeovers: 0 })
+    expect(() => segment.goLive(B, 1, 0)).toThrow(expect.objectContaining({ code: 'NET_GENERATION_OLD' }))
+    // Counting goes on: two are taken, of both generations.
+    segment.taken(A, 2)
+    segment.detach(A)
+    segment.goLive(B, 3, 0)
+    expect(segment.counters).toMatchObject({ redelivered: 0, takeovers: 1 })
+  })
+
   it('gives the next live replica what the last one may have lost, in order', () => {
     segment.attach(A, 1)
     segment.attach(B, 1)

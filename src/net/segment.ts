@@ -90,7 +90,9 @@ export class Segment {
     if (before !== null && before !== link && generation === this.#liveGeneration) {
       throw new NetError('NET_GENERATION_TAKEN', `another replica is live in generation ${generation}`)
     }
-    if (this.#liveGeneration !== null && generation > this.#liveGeneration) this.counters.takeovers++
+    // A primary that goes on alone wins a new generation too, on the link it has; that takes nothing over.
+    if (before !== link && this.#liveGeneration !== null && generation > this.#liveGeneration)
+      this.counters.takeovers++
     this.#live = link
     this.#liveGeneration = generation
     if (before !== null && before !== link) this.#sink.fenced(before, generation)
