@@ -125,8 +125,7 @@ export class BackupShell implements Shell {
         return cpu.send({ kind: 'frame', bytes, arrivedMs: monotonicMs() })
       }
       case 'forget-outputs':
-        held.take(effect.throughSequence)
-        return
+        return outside.remember(held.take(effect.throughSequence))
       case 'test-and-set': {
         const { generation } = effect
         void this.#parts.testAndSet(generation, effect.winner).then((outcome) => {
@@ -144,7 +143,7 @@ export class BackupShell implements Shell {
       case 'announce-mac':
         return outside.announce()
       case 'release-outputs':
-        held.take(effect.fromSequence - 1)
+        outside.remember(held.take(effect.fromSequence - 1))
         return outside.release(held.take(effect.throughSequence))
       case 'run':
         return cpu.send({ kind: 'run', run: true })

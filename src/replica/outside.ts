@@ -61,6 +61,13 @@ export class Outside {
     }
   }
 
+  /** Outputs that another replica let go: here they are history, which the console shows after a takeover. */
+  remember(outputs: readonly VisibleOutput[]): void {
+    for (const output of outputs) {
+      if (output.kind === 'console-tx' && output.port === 'uart') this.#console.write(output.data)
+    }
+  }
+
   /** Answers what was asked of this host itself; the answer is an input and so part of the log. */
   answer(request: Request): void {
     if (request.kind !== 'entropy-request') return
