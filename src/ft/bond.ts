@@ -2,7 +2,7 @@ import { Detector, type Grade } from './detector.ts'
 import { Heartbeats } from './heartbeats.ts'
 import type { FrameInfo, Heartbeat, HelloMessage } from './messages.ts'
 import { SentLog } from './sent-log.ts'
-import { LEASE_MS } from './timing.ts'
+import { ACK_MS_MAX, LEASE_MS } from './timing.ts'
 
 /**
  * What ties a primary to its one backup, from the hello until arbitration: what was sent and acknowledged, signs of
@@ -45,6 +45,11 @@ export class Bond {
   /** Time has passed; says whether the backup is still there. */
   tick(nowMs: number): Grade {
     return this.#detector.tick(nowMs)
+  }
+
+  /** The channel stands and the backup lives, but nothing gets through. */
+  stalled(nowMs: number): boolean {
+    return this.#sent.unackedMs(nowMs) > ACK_MS_MAX
   }
 
   /** The next heartbeat, when it is due; else null. */

@@ -85,6 +85,7 @@ export type PrimaryReport =
 /** Why a replica believes it has lost the other. */
 export type LossCause =
   | 'silence'
+  | 'stalled'
   | 'channel-closed'
   | 'newer-generation'
   | 'diverged'

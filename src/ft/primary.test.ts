@@ -5,7 +5,7 @@ import { OUTPUT_BYTES_MAX } from './output-gate.ts'
 import { Primary } from './primary.ts'
 import type { PrimaryConfig, PrimaryEffect, PrimaryEvent } from './primary-events.ts'
 import { ProtocolInvariantError } from './protocol-error.ts'
-import { CLOSING_MS_MAX, FAILOVER_MS_MAX, GONE_MS_MIN, LEASE_MS, TICK_MS } from './timing.ts'
+import { ACK_MS_MAX, CLOSING_MS_MAX, FAILOVER_MS_MAX, GONE_MS_MIN, LEASE_MS, TICK_MS } from './timing.ts'
 
 const CONFIG: PrimaryConfig = { vm: 'vm', generation: 3, replica: 'p-1', begin: 'protected', sequence: 0 }
 const CHANNEL = 1
@@ -200,6 +200,7 @@ describe('the Output Rule', () => {
 describe('a primary that loses its backup', () => {
   test.each<[string, (bench: Bench) => PrimaryEffect[]]>([
     ['silence', (bench) => bench.pass(GONE_MS_MIN + 2 * TICK_MS)],
+    ['stalled', (bench) => starve(bench)],
     ['channel-closed', (bench) => bench.handle({ kind: 'channel-closed', connection: CHANNEL })],
     ['diverged', (bench) => bench.handle(bye('diverged'))],
     ['protocol', (bench) => bench.hello()],
@@ -369,6 +370,7 @@ describe('bounds', () => {
   test('a backup that lags is waited for by throttling, which ends with the pair', () => {
     const bench = protectedBench()
     bench.record()
+    bench.ack(1)
     const shares: number[] = []
     for (let passed = 0; passed < 200; passed++) {
       bench.heartbeat(bench.nowMs)
@@ -380,6 +382,16 @@ describe('bounds', () => {
     expect(lost).toContainEqual({ kind: 'throttle', share: 1 })
   })
 })
+
+/** Heartbeats pass, acknowledgements do not. */
+function starve(bench: Bench): PrimaryEffect[] {
+  const effects: PrimaryEffect[] = []
+  for (let waitedMs = 0; waitedMs <= ACK_MS_MAX; waitedMs += TICK_MS) {
+    bench.heartbeat(bench.nowMs)
+    effects.push(...bench.pass(TICK_MS))
+  }
+  return effects
+}
 
 function bye(reason: ByeReason): PrimaryEvent {
   return { kind: 'channel-message', connection: CHANNEL, message: { kind: 'bye', reason } }

@@ -142,6 +142,10 @@ export class Primary {
       this.#lost('silence', nowMs)
       return
     }
+    if (state.bond.stalled(nowMs)) {
+      this.#lost('stalled', nowMs)
+      return
+    }
     if (state.kind === 'closing' && nowMs >= state.untilMs) {
       this.#lost('operation', nowMs)
       return

@@ -57,6 +57,12 @@ export class SentLog {
     return oldest === undefined ? 0 : Math.max(0, nowMs - oldest.sentAtMs)
   }
 
+  /** The age of the oldest frame that the backup has not acknowledged; 0 when it has acknowledged all. */
+  unackedMs(nowMs: number): number {
+    const oldest = this.#frames[this.#ackedSequence + 1 - this.#base]
+    return oldest === undefined ? 0 : Math.max(0, nowMs - oldest.sentAtMs)
+  }
+
   get lastSequence(): number {
     return this.#base + this.#frames.length - 1
   }

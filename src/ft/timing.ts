@@ -40,6 +40,12 @@ export const PROMISE_MS = 60
 /** How long the primary relies on that promise, from when it sent what the backup heard: clocks may drift and timers round. */
 export const LEASE_MS = 50
 
+/**
+ * A frame that is not acknowledged for this long means that the channel is stalled, whatever the heartbeats say: TCP
+ * has then sent it again twice (after 200 and 400 ms). Its outputs are held all that time.
+ */
+export const ACK_MS_MAX = 600
+
 /** A backup without a channel, but with a primary that can be heard, leaves it this long to decide by itself. */
 export const SEVERED_MS_MAX = 500
 

@@ -26,6 +26,7 @@ const FAULTS: readonly (readonly [weight: number, name: string, fault: Fault])[]
   [3, 'cut both ways', (world) => cut(world, true)],
   [4, 'cut one way', (world) => cut(world, false)],
   [2, 'cut from outside', cutFromOutside],
+  [2, 'channel stalls', stall],
   [3, 'reset', (world) => someReplica(world).resetConnections()],
   [3, 'store unreachable for one', storeUnreachableForOne],
   [2, 'store unreachable for all', storeUnreachableForAll],
@@ -98,6 +99,15 @@ function cut(world: World, bothWays: boolean): void {
       network.heal(from.name, to.name)
       network.heal(to.name, from.name)
     })
+  }
+}
+
+function stall(world: World): void {
+  const from = someReplica(world)
+  for (const to of world.replicas) {
+    if (to === from) continue
+    world.network.stall(from.name, to.name)
+    world.scheduler.after(duration(world), () => world.network.heal(from.name, to.name))
   }
 }
 

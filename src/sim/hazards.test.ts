@@ -206,6 +206,17 @@ describe.each(SEEDS)('seed %i', (seed) => {
     end(story, story.backup)
   })
 
+  test.each([
+    ['frames', 'primary', 'backup'],
+    ['acknowledgements', 'backup', 'primary'],
+  ])('a channel on which %s stall is lost, though heartbeats pass both ways', (_what, from, to) => {
+    const story = begin(seed)
+    story.world.network.stall(from, to)
+    runUntil(story.world, 1_500, () => stateOf(story.primary) === 'alone')
+    runUntil(story.world, 1_500, () => story.backup.ended)
+    end(story, story.primary)
+  })
+
   test('a hello repeated from an older generation is refused and changes nothing', () => {
     const story = begin(seed)
     const { world } = story

@@ -22,6 +22,7 @@ export class Network {
   readonly #random: Random
   readonly #weather: Weather
   readonly #cuts = new Set<string>()
+  readonly #stalls = new Set<string>()
   #calm = false
 
   constructor(scheduler: Scheduler, random: Random, weather: Weather) {
@@ -36,16 +37,27 @@ export class Network {
 
   heal(from: string, to: string): void {
     this.#cuts.delete(`${from}>${to}`)
+    this.#stalls.delete(`${from}>${to}`)
+  }
+
+  /** Streams stand still while datagrams pass: a lost segment, a full buffer, a firewall that forgot the connection. */
+  stall(from: string, to: string): void {
+    if (!this.#calm) this.#stalls.add(`${from}>${to}`)
   }
 
   /** All cuts heal, and none comes again. */
   calmDown(): void {
     this.#calm = true
     this.#cuts.clear()
+    this.#stalls.clear()
   }
 
   isCut(from: string, to: string): boolean {
     return this.#cuts.has(`${from}>${to}`)
+  }
+
+  isStalled(from: string, to: string): boolean {
+    return this.isCut(from, to) || this.#stalls.has(`${from}>${to}`)
   }
 
   latencyMs(): number {
@@ -156,7 +168,7 @@ export class Pipe {
     this.#pumping = false
     const next = this.#queue[0]
     if (next === undefined) return
-    if (this.#network.isCut(this.#from, this.#to)) {
+    if (this.#network.isStalled(this.#from, this.#to)) {
       this.#plan(this.#scheduler.nowMs + RETRANSMIT_MS)
       return
     }
