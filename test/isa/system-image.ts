@@ -15,6 +15,7 @@ import {
   SLOT_LINK,
   SLOTS,
   SLOTS_OFFSET,
+  SMALL_PAGES_BYTES,
   SYSTEM_LAYOUT,
   SYSTEM_ROLES,
   WINDOW,
@@ -54,7 +55,15 @@ export interface SystemResult {
   readonly program: ProgramResult
 }
 
-const GIGAPAGE = ((0x8000_0000n >> 12n) << 10n) | BigInt(PTE.v | PTE.r | PTE.w | PTE.x | PTE.a | PTE.d)
+const pointer = (table: number) => (BigInt(table / PAGE_BYTES) << 10n) | BigInt(PTE.v)
+const leaf = (page: number) => pointer(page) | BigInt(PTE.r | PTE.w | PTE.x | PTE.a | PTE.d)
+const GIGAPAGE = leaf(SYSTEM_LAYOUT.code)
+const SATP = SATP_SV39 | BigInt(SYSTEM_LAYOUT.rootTable / PAGE_BYTES)
+
+/** Every other program has no superpage, under which a fence of one address may drop just that page. */
+function usesSmallPages(program: Program): boolean {
+  return program.seed % 2 === 1
+}
 /** The log holds MPP and MPIE, moved down so that an immediate can mask them. */
 const STATUS_SHIFT = 7
 /**
@@ -74,8 +83,9 @@ export function buildSystemImage(program: Program, flavour: Flavour, environment
   asm.emitTo(start, 'jal', 0)
   asm.align(4)
   const handler = asm.here('handler')
-  emitHandler(asm, flavour)
-  emitTables(asm, program.seed)
+  const small = usesSmallPages(program)
+  emitHandler(asm, flavour, small)
+  emitTables(asm, program.seed, small)
 
   asm.bind(start)
   asm.li(5, SYSTEM_LAYOUT.handlerData)
@@ -88,7 +98,7 @@ export function buildSystemImage(program: Program, flavour: Flavour, environment
   asm.emit('csrrw', 0, CSR.pmpaddr0, 6)
   asm.li(6, 0x1f)
   asm.emit('csrrw', 0, CSR.pmpcfg0, 6)
-  asm.li(6, SATP_SV39 | BigInt(SYSTEM_LAYOUT.rootTable / PAGE_BYTES))
+  asm.li(6, SATP)
   asm.emit('csrrw', 0, CSR.satp, 6)
   asm.emit('sfence.vma', 0, 0)
   asm.li(6, STATUS.fs)
@@ -149,14 +159,14 @@ export function readSystemResult(bytes: Uint8Array): SystemResult {
 }
 
 /** Tables at their places, then the frames with their slots, all of which end in the jump back. */
-function emitTables(asm: Assembler, seed: number): void {
+function emitTables(asm: Assembler, seed: number, small: boolean): void {
   const random = new Random(seed ^ 0x7ab1e)
   asm.advanceTo(SYSTEM_LAYOUT.rootTable)
-  asm.double((BigInt(SYSTEM_LAYOUT.middleTable / PAGE_BYTES) << 10n) | BigInt(PTE.v))
+  asm.double(pointer(SYSTEM_LAYOUT.middleTable))
   asm.advanceTo(SYSTEM_LAYOUT.rootTable + 16)
-  asm.double(GIGAPAGE)
+  asm.double(small ? pointer(SYSTEM_LAYOUT.ramMiddleTables) : GIGAPAGE)
   asm.advanceTo(SYSTEM_LAYOUT.middleTable + (WINDOW / 0x20_0000) * 8)
-  asm.double((BigInt(SYSTEM_LAYOUT.leafTable / PAGE_BYTES) << 10n) | BigInt(PTE.v))
+  asm.double(pointer(SYSTEM_LAYOUT.leafTable))
   asm.advanceTo(SYSTEM_LAYOUT.leafTable)
   for (let page = 0; page < WINDOW_PAGES; page++) asm.double(BigInt(leafEntry(random)))
   asm.advanceTo(SYSTEM_LAYOUT.handlerData + PASSES_LEFT)
@@ -170,18 +180,38 @@ function emitTables(asm: Assembler, seed: number): void {
       asm.word(encode('jalr', 0, SLOT_LINK, 0))
     }
   }
+  if (small) emitSmallPages(asm)
   asm.advanceTo(SYSTEM_LAYOUT.programs)
+}
+
+/** The root for U-mode, then for each root a middle table, then for each a leaf table of all of RAM that is used. */
+function emitSmallPages(asm: Assembler): void {
+  asm.advanceTo(SYSTEM_LAYOUT.userRootTable)
+  asm.double(pointer(SYSTEM_LAYOUT.middleTable))
+  asm.advanceTo(SYSTEM_LAYOUT.userRootTable + 16)
+  asm.double(pointer(SYSTEM_LAYOUT.ramMiddleTables + PAGE_BYTES))
+  for (const table of [0, PAGE_BYTES]) {
+    asm.advanceTo(SYSTEM_LAYOUT.ramMiddleTables + table)
+    asm.double(pointer(SYSTEM_LAYOUT.ramLeafTables + table))
+  }
+  for (const flags of [0, PTE.u]) {
+    asm.align(PAGE_BYTES)
+    for (let offset = 0; offset < SMALL_PAGES_BYTES; offset += PAGE_BYTES) {
+      asm.double(leaf(SYSTEM_LAYOUT.code + offset) | BigInt(flags))
+    }
+  }
 }
 
 /**
  * Logs the trap and goes on: behind the instruction, or at the return address of the call that went astray. An
- * environment call changes the mode to the one in the scratch register; the gigapage that holds everything is a
- * user page exactly while U-mode runs. Keeps every register.
+ * environment call changes the mode to the one in the scratch register; what maps RAM is for the user exactly while
+ * U-mode runs. Keeps every register.
  */
-function emitHandler(asm: Assembler, flavour: Flavour): void {
+function emitHandler(asm: Assembler, flavour: Flavour, small: boolean): void {
   const interrupt = asm.label()
   const call = asm.label()
   const astray = asm.label()
+  const refused = asm.label()
   const behind = asm.label()
   const out = asm.label()
   asm.emit('csrrw', 5, CSR.mscratch, 5)
@@ -196,18 +226,21 @@ function emitHandler(asm: Assembler, flavour: Flavour): void {
     [CAUSE.machineCall, call],
     [CAUSE.fetchPage, astray],
     [CAUSE.fetchAccess, astray],
+    [CAUSE.illegal, refused],
   ] as const) {
     asm.li(7, cause)
     asm.emitTo(target, 'beq', 6, 7)
   }
+  asm.emitTo(behind, 'jal', 0)
 
+  asm.bind(refused)
+  // A fence refused in U-mode would leave QEMU and us with different stale translations.
+  if (flavour === 'qemu') asm.emit('sfence.vma', 0, 0)
   asm.bind(behind)
   asm.emit('csrrs', 6, CSR.mepc, 0)
   asm.emit('addi', 6, 6, 4)
   asm.emit('csrrw', 0, CSR.mepc, 6)
   asm.bind(out)
-  // A fence refused in U-mode would leave QEMU and us with different stale translations.
-  if (flavour === 'qemu') asm.emit('sfence.vma', 0, 0)
   asm.emit('ld', 6, 5, SAVED_X6)
   asm.emit('ld', 7, 5, SAVED_X7)
   asm.emit('csrrw', 5, CSR.mscratch, 5)
@@ -230,13 +263,22 @@ function emitHandler(asm: Assembler, flavour: Flavour): void {
   asm.emit('andi', 6, SYSTEM_ROLES.scratch, 3)
   asm.emit('slli', 6, 6, 11)
   asm.emit('csrrs', 0, CSR.mstatus, 6)
-  // U in the gigapage's entry: set when the new mode is U.
   asm.emit('sltiu', 6, 6, 1)
-  asm.emit('slli', 6, 6, 4)
-  asm.li(7, GIGAPAGE)
-  asm.emit('or', 6, 6, 7)
-  asm.li(7, SYSTEM_LAYOUT.rootTable)
-  asm.emit('sd', 6, 7, 16)
+  if (small) {
+    // U-mode has a root table of its own, so many pages behind the other.
+    asm.li(7, (SYSTEM_LAYOUT.userRootTable - SYSTEM_LAYOUT.rootTable) / PAGE_BYTES)
+    asm.emit('mul', 6, 6, 7)
+    asm.li(7, SATP)
+    asm.emit('add', 6, 6, 7)
+    asm.emit('csrrw', 0, CSR.satp, 6)
+  } else {
+    // U in the gigapage's entry: set when the new mode is U.
+    asm.emit('slli', 6, 6, 4)
+    asm.li(7, GIGAPAGE)
+    asm.emit('or', 6, 6, 7)
+    asm.li(7, SYSTEM_LAYOUT.rootTable)
+    asm.emit('sd', 6, 7, 16)
+  }
   asm.emit('sfence.vma', 0, 0)
   asm.emitTo(behind, 'jal', 0)
 }

@@ -25,8 +25,14 @@ export const SYSTEM_LAYOUT = {
   /** What the handler needs: saved registers, the end of the log. */
   handlerData: 0x8000_5000,
   frames: 0x8000_6000,
+  /** For programs without superpages: RAM by small pages, once for M and S, once for U, each from a root of its own. */
+  userRootTable: 0x8000_a000,
+  ramMiddleTables: 0x8000_b000,
+  ramLeafTables: 0x8000_d000,
   programs: 0x8001_0000,
 } as const
+/** RAM mapped by the small pages: one leaf table's reach. */
+export const SMALL_PAGES_BYTES = 512 * PAGE_BYTES
 export const FRAMES = 4
 export const WINDOW = 0x0020_0000
 export const WINDOW_PAGES = 7
@@ -231,10 +237,24 @@ class SystemRun {
 
   #writeSlot(): void {
     const random = this.#random
+    if (random.chance(20)) {
+      this.#writeAcrossLine()
+      return
+    }
     this.#constant(SYSTEM_ROLES.scratch, this.#slotAddress(this.#somePage()))
     this.#constant(TEMPORARY, this.#harmlessWord())
     this.#emit('sw', TEMPORARY, SYSTEM_ROLES.scratch, 4 * random.below(SLOT_WORDS))
     if (random.chance(40)) this.#emit('fence.i')
+  }
+
+  /** Rewrites the first word of a slot with a misaligned store that begins in the slot before, on its jump back. */
+  #writeAcrossLine(): void {
+    this.#constant(SYSTEM_ROLES.scratch, this.#harmlessWord())
+    this.#emit('slli', SYSTEM_ROLES.scratch, SYSTEM_ROLES.scratch, 32)
+    this.#constant(TEMPORARY, encode('jalr', 0, SLOT_LINK, 0))
+    this.#emit('or', TEMPORARY, TEMPORARY, SYSTEM_ROLES.scratch)
+    this.#constant(SYSTEM_ROLES.scratch, this.#slotAddress(this.#somePage()))
+    this.#emit('sd', TEMPORARY, SYSTEM_ROLES.scratch, -4)
   }
 
   #callSlot(): void {

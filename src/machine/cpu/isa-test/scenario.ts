@@ -19,6 +19,9 @@ export const LAYOUT = {
   leafTable: 0x8001_2000,
   /** Four pages of data that scenarios map as they like. */
   pages: 0x8001_4000,
+  /** For scenarios without superpages: RAM by pages of 4 KiB. */
+  ramMiddleTable: 0x8001_8000,
+  ramLeafTable: 0x8001_9000,
   log: 0x8002_0000,
   tohost: 0x8003_0000,
   /** The tables and pages as they are at first, for the next pass. */
@@ -310,6 +313,16 @@ export class Story {
     const all = PTE.v | PTE.r | PTE.w | PTE.x | PTE.a | PTE.d
     this.entry(LAYOUT.rootTable, 2, 0x8000_0000, all)
     this.entry(LAYOUT.rootTable, 1, 0x8000_0000, all | PTE.u)
+    this.entry(LAYOUT.rootTable, 0, LAYOUT.middleTable, PTE.v)
+    this.entry(LAYOUT.middleTable, WINDOW / 0x20_0000, LAYOUT.leafTable, PTE.v)
+  }
+
+  /** The usual tables for S-mode, but with no superpage anywhere. */
+  smallTables(): void {
+    const all = PTE.v | PTE.r | PTE.w | PTE.x | PTE.a | PTE.d
+    this.entry(LAYOUT.rootTable, 2, LAYOUT.ramMiddleTable, PTE.v)
+    this.entry(LAYOUT.ramMiddleTable, 0, LAYOUT.ramLeafTable, PTE.v)
+    for (let n = 0; n < 512; n++) this.entry(LAYOUT.ramLeafTable, n, LAYOUT.code + 4096 * n, all)
     this.entry(LAYOUT.rootTable, 0, LAYOUT.middleTable, PTE.v)
     this.entry(LAYOUT.middleTable, WINDOW / 0x20_0000, LAYOUT.leafTable, PTE.v)
   }

@@ -182,6 +182,36 @@ export const CODE_SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 'a store that begins in a line without code and ends in one with code',
+    build(story) {
+      const { asm } = story
+      for (const [what, base] of [
+        ['across a line', LAYOUT.pages + 64],
+        ['across a page', LAYOUT.pages + 4096],
+      ] as const) {
+        write(story, base, addi(1), RETURN)
+        asm.li(10, 0)
+        call(story, base, 10)
+        story.log(`${what}: before`, 10, 10)
+        asm.li(5, base - 4)
+        asm.li(6, BigInt(addi(2)) << 32n)
+        asm.emit('sd', 6, 5, 0)
+        asm.li(10, 0)
+        call(story, base, 10)
+        story.log(`${what}: a double`, 10, 20)
+        // One byte over: only the low byte of ADDI, which holds the same bits but for rd's lowest: x10 becomes x11.
+        asm.li(5, base - 1)
+        asm.li(6, 0x9300)
+        asm.emit('sh', 6, 5, 0)
+        asm.li(10, 7)
+        asm.li(11, 0)
+        call(story, base, 10)
+        story.log(`${what}: a byte over, x10`, 10, 7)
+        story.log(`${what}: a byte over, x11`, 11, 9)
+      }
+    },
+  },
+  {
     name: 'code changed through another mapping of its frame',
     build(story) {
       const { asm } = story

@@ -2,6 +2,7 @@
  * Sv39 (volume II, chapter "Supervisor-Level ISA", sections on Sv32 and Sv39). The window is seven pages of virtual
  * addresses whose leaf entries each scenario chooses.
  */
+import { encode } from './instructions.ts'
 import { CAUSE, CSR, type Privilege, PTE, SATP_SV39, STATUS, SUPERVISOR, USER } from './privileged.ts'
 import { LAYOUT, NOWHERE, type Scenario, type Story, WINDOW } from './scenario.ts'
 
@@ -575,6 +576,95 @@ export const PAGING_SCENARIOS: readonly Scenario[] = [
       asm.emit('sfence.vma', 9, 0)
       asm.emit('jalr', 1, 9, 0)
       story.log('fenced by address', 10, 9)
+      story.toMachine()
+    },
+  },
+  {
+    name: 'a fence of one address drops that page and needs no other, where there are no superpages',
+    build(story) {
+      const { asm } = story
+      story.smallTables()
+      story.entry(LAYOUT.leafTable, 0, page(0), ALL)
+      story.entry(LAYOUT.leafTable, 1, page(1), ALL)
+      for (const n of [0, 1, 2]) {
+        asm.li(5, page(n))
+        asm.li(6, 0x0000_0513 | ((n + 7) << 20))
+        asm.emit('sw', 6, 5, 0)
+        asm.li(6, RETURN)
+        asm.emit('sw', 6, 5, 4)
+      }
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.li(9, window(0))
+      asm.li(8, window(1))
+      for (const n of [0, 2, 1, 0]) {
+        asm.li(5, LAYOUT.leafTable)
+        asm.li(6, ((BigInt(page(n)) >> 12n) << 10n) | BigInt(ALL))
+        asm.emit('sd', 6, 5, 0)
+        asm.emit('sfence.vma', 9, 0)
+        for (let times = 0; times < 3; times++) asm.emit('jalr', 1, 9, 0)
+        story.log(`the function of frame ${n}`, 10, n + 7)
+        asm.emit('lhu', 10, 9, 2)
+        story.log(`its immediate as data ${n}`, 10, (n + 7) << 4)
+        asm.emit('jalr', 1, 8, 0)
+        story.log('the other page', 10, 8)
+      }
+      // Write permission taken away: a store must see it.
+      asm.emit('sd', 0, 9, 16)
+      asm.li(5, LAYOUT.leafTable)
+      asm.li(6, ((BigInt(page(0)) >> 12n) << 10n) | BigInt(ALL & ~PTE.w))
+      asm.emit('sd', 6, 5, 0)
+      asm.emit('sfence.vma', 9, 0)
+      story.trap('store', () => asm.emit('sd', 0, 9, 16), {
+        cause: CAUSE.storePage,
+        from: SUPERVISOR,
+        value: window(0, 16),
+      })
+      story.toMachine()
+    },
+  },
+  {
+    name: 'a function that remaps the page of its caller returns into the new frame',
+    build(story) {
+      const { asm } = story
+      story.smallTables()
+      story.entry(LAYOUT.leafTable, 0, page(0), ALL)
+      const remapper = asm.label('remapper')
+      const over = asm.label()
+      asm.emitTo(over, 'jal', 0)
+      asm.bind(remapper)
+      asm.emit('sd', 6, 5, 0)
+      asm.emit('sfence.vma', 11, 0)
+      asm.emit('jalr', 0, 1, 0)
+      asm.bind(over)
+      // The caller, once in each frame: it adds the frame's own number when it comes back.
+      for (const n of [0, 1]) {
+        asm.li(5, page(n))
+        const words = [
+          encode('addi', 12, 1, 0),
+          encode('jalr', 1, 9, 0),
+          encode('addi', 10, 10, n === 0 ? 1 : 100),
+          encode('jalr', 0, 12, 0),
+        ]
+        words.forEach((word, at) => {
+          asm.li(6, word)
+          asm.emit('sw', 6, 5, 4 * at)
+        })
+      }
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.loadAddress(9, remapper)
+      asm.li(8, window(0))
+      asm.li(11, window(0))
+      asm.li(10, 0)
+      let sum = 0
+      for (const n of [0, 1, 1, 0, 1, 0, 0, 1]) {
+        asm.li(5, LAYOUT.leafTable)
+        asm.li(6, ((BigInt(page(n)) >> 12n) << 10n) | BigInt(ALL))
+        asm.emit('jalr', 1, 8, 0)
+        sum += n === 0 ? 1 : 100
+        story.log(`back in frame ${n}`, 10, sum)
+      }
       story.toMachine()
     },
   },
