@@ -33,7 +33,7 @@ async function start(options: { protect: boolean } = { protect: true }): Promise
     name: vm,
     image: 'echo',
     boot: null,
-    powerOffInput: 'poweroff\n',
+    powerOffInput: ['poweroff\n'],
     memoryBytes: 64 * 1024 * 1024,
     publish: [],
     protect: options.protect,

@@ -17,7 +17,7 @@ export const replicaOrderSchema = z.object({
   peer: peerSchema.nullable(),
   boot: bootSchema.nullable(),
   memoryBytes: z.int().positive(),
-  powerOffInput: z.string().nullable(),
+  powerOffInput: z.array(z.string()).nullable(),
   mac: z.string(),
   rngSeed: z.string(),
   /** Where and by which token the replica joins the VM's network segment. */

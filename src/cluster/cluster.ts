@@ -42,8 +42,8 @@ export interface RunOptions {
   readonly memoryBytes: number
   readonly publish: readonly Publish[]
   readonly protect: boolean
-  /** What makes the guest power itself off when typed on its serial console. */
-  readonly powerOffInput: string | null
+  /** What makes the guest power itself off when typed on its serial console, piece by piece. */
+  readonly powerOffInput: string[] | null
   /** Also let peers that speak plain stream framing (QEMU, a test) join the VM's network. */
   readonly plainPort?: boolean
   /** For tests: another machine than the product's. */

@@ -41,8 +41,12 @@ export const replicaConfigSchema = z.object({
   /** What to boot, or null when the machine module of a test needs nothing. */
   boot: bootSchema.nullable(),
   memoryBytes: z.int().positive(),
-  /** What to type on the guest's serial console to make it power itself off; null when the image knows nothing. */
-  powerOffInput: z.string().nullable(),
+  /**
+   * What to type on the guest's serial console, one piece after the other, to make it power itself off; null when the
+   * image knows nothing. It is typed again from the start until it has worked: a guest that is still booting, or a
+   * login, may throw pieces away.
+   */
+  powerOffInput: z.array(z.string().max(256)).min(1).max(8).nullable(),
   /** Six bytes in hexadecimal. */
   mac: z.string().regex(/^[0-9a-f]{12}$/),
   /** 32 to 64 bytes in hexadecimal; the same on both sides of a pair. */

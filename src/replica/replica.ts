@@ -27,6 +27,9 @@ import type { ReplicaStatus } from './status.ts'
 import type { CpuReport } from './thread-messages.ts'
 import { monotonicMs } from './thread-messages.ts'
 
+/** A guest that is asked to shut down gets this long to act on a piece of the input before the next. */
+const POWER_OFF_PIECE_MS = 2_000
+
 /** What is queued for terminals and the event log gets this long to leave before the process exits. */
 const EXIT_GRACE_MS = 500
 
@@ -146,14 +149,21 @@ export class Replica {
 
   /** Lets the guest shut down by itself if it can within `graceMs`; else, or with 0, its power is cut. */
   stop(graceMs: number): void {
-    const input = this.#config.powerOffInput
+    const pieces = this.#config.powerOffInput
     const live = this.#shell?.status().phase === 'running'
-    if (graceMs > 0 && input !== null && live) {
-      this.#parts?.outside.typed(Buffer.from(input))
+    if (graceMs > 0 && pieces !== null && live) {
+      this.#typePowerOff(pieces, 0)
       setTimeout(() => this.#drive((shell) => shell.operation('stop')), graceMs)
     } else {
       this.#drive((shell) => shell.operation('stop'))
     }
+  }
+
+  #typePowerOff(pieces: readonly string[], index: number): void {
+    if (this.#ended) return
+    this.#parts?.outside.typed(Buffer.from(pieces[index]))
+    const next = (index + 1) % pieces.length
+    setTimeout(() => this.#typePowerOff(pieces, next), POWER_OFF_PIECE_MS)
   }
 
   failover(): void {
