@@ -8,9 +8,12 @@ import { Random } from '../../src/machine/cpu/isa-test/random.ts'
 import type { Program } from './program.ts'
 import { emitProgram, emitSlot, type ProgramResult, readSlot, SLOT_PAGE_OFFSET } from './program-code.ts'
 import {
+  ENTRY_ADDRESS,
+  ENTRY_VALUE,
   type Flavour,
   FRAMES,
   leafEntry,
+  OUTER_LINK,
   SLOT_CODE_BYTES,
   SLOT_LINK,
   SLOTS,
@@ -18,6 +21,7 @@ import {
   SMALL_PAGES_BYTES,
   SYSTEM_LAYOUT,
   SYSTEM_ROLES,
+  TRAMPOLINE_OFFSET,
   WINDOW,
   WINDOW_PAGES,
 } from './system-program.ts'
@@ -85,6 +89,7 @@ export function buildSystemImage(program: Program, flavour: Flavour, environment
   const handler = asm.here('handler')
   const small = usesSmallPages(program)
   emitHandler(asm, flavour, small)
+  emitRemappers(asm)
   emitTables(asm, program.seed, small)
 
   asm.bind(start)
@@ -158,6 +163,15 @@ export function readSystemResult(bytes: Uint8Array): SystemResult {
   return { log, program: readSlot(bytes, SLOT_PAGE_OFFSET) }
 }
 
+function emitRemappers(asm: Assembler): void {
+  for (const address of [SYSTEM_LAYOUT.remapper, SYSTEM_LAYOUT.remapperUnfenced]) {
+    asm.advanceTo(address)
+    asm.emit('sd', ENTRY_VALUE, ENTRY_ADDRESS, 0)
+    if (address === SYSTEM_LAYOUT.remapper) asm.emit('sfence.vma', 0, 0)
+    asm.emit('jalr', 0, SLOT_LINK, 0)
+  }
+}
+
 /** Tables at their places, then the frames with their slots, all of which end in the jump back. */
 function emitTables(asm: Assembler, seed: number, small: boolean): void {
   const random = new Random(seed ^ 0x7ab1e)
@@ -167,8 +181,10 @@ function emitTables(asm: Assembler, seed: number, small: boolean): void {
   asm.double(small ? pointer(SYSTEM_LAYOUT.ramMiddleTables) : GIGAPAGE)
   asm.advanceTo(SYSTEM_LAYOUT.middleTable + (WINDOW / 0x20_0000) * 8)
   asm.double(pointer(SYSTEM_LAYOUT.leafTable))
-  asm.advanceTo(SYSTEM_LAYOUT.leafTable)
-  for (let page = 0; page < WINDOW_PAGES; page++) asm.double(BigInt(leafEntry(random)))
+  for (const page of WINDOW_PAGES) {
+    asm.advanceTo(SYSTEM_LAYOUT.leafTable + 8 * page)
+    asm.double(BigInt(leafEntry(random)))
+  }
   asm.advanceTo(SYSTEM_LAYOUT.handlerData + PASSES_LEFT)
   asm.double(BigInt(PASSES))
   asm.double(BigInt(LOG_RECORDS - 1))
@@ -179,6 +195,11 @@ function emitTables(asm: Assembler, seed: number, small: boolean): void {
       for (let word = 0; word < SLOT_CODE_BYTES / 4 - 1; word++) asm.emit('addi', 0, 0, 0)
       asm.word(encode('jalr', 0, SLOT_LINK, 0))
     }
+    asm.advanceTo(base + TRAMPOLINE_OFFSET)
+    asm.emit('addi', OUTER_LINK, SLOT_LINK, 0)
+    asm.emit('jalr', SLOT_LINK, SYSTEM_ROLES.scratch, 0)
+    asm.emit('addi', SYSTEM_ROLES.hash, SYSTEM_ROLES.hash, frame + 1)
+    asm.emit('jalr', 0, OUTER_LINK, 0)
   }
   if (small) emitSmallPages(asm)
   asm.advanceTo(SYSTEM_LAYOUT.programs)
@@ -247,7 +268,14 @@ function emitHandler(asm: Assembler, flavour: Flavour, small: boolean): void {
   asm.emit('mret')
 
   asm.bind(astray)
-  asm.emit('csrrw', 0, CSR.mepc, SLOT_LINK)
+  // A trampoline whose page is gone when its callee returns has its own return address elsewhere.
+  const called = asm.label()
+  asm.emit('csrrs', 6, CSR.mscratch, 0)
+  asm.emit('csrrs', 7, CSR.mepc, 0)
+  asm.emitTo(called, 'bne', 6, 7)
+  asm.emit('addi', 6, OUTER_LINK, 0)
+  asm.bind(called)
+  asm.emit('csrrw', 0, CSR.mepc, 6)
   asm.emitTo(out, 'jal', 0)
 
   asm.bind(interrupt)

@@ -19,6 +19,9 @@ const PAGE_BYTES = 4096
 export const SYSTEM_LAYOUT = {
   /** Entry and trap handler. */
   code: 0x8000_0000,
+  /** A function that writes a leaf entry and fences, and behind it one that does not fence. */
+  remapper: 0x8000_1800,
+  remapperUnfenced: 0x8000_1840,
   rootTable: 0x8000_2000,
   middleTable: 0x8000_3000,
   leafTable: 0x8000_4000,
@@ -35,19 +38,32 @@ export const SYSTEM_LAYOUT = {
 export const SMALL_PAGES_BYTES = 512 * PAGE_BYTES
 export const FRAMES = 4
 export const WINDOW = 0x0020_0000
-export const WINDOW_PAGES = 7
+/**
+ * Pages of the window, as indices of the leaf table: two groups a megabyte apart, so that they meet in any
+ * direct-mapped TLB of up to 256 entries and throw each other out.
+ */
+export const WINDOW_PAGES = [0, 1, 2, 3, 4, 5, 6, 256, 257, 258, 259, 260, 261, 262] as const
 
 /** Slots of code in the lower half of each frame; the first bytes catch stores that cross into the page. */
 export const SLOTS_OFFSET = 64
 export const SLOT_CODE_BYTES = 64
 export const SLOTS = 30
 const SLOT_WORDS = SLOT_CODE_BYTES / 4 - 1
+/**
+ * Behind the slots of each frame a trampoline: it calls what the scratch register holds and comes back, perhaps into
+ * another frame, because what it called may have remapped its page. It is the same everywhere but for one constant.
+ */
+export const TRAMPOLINE_OFFSET = SLOTS_OFFSET + SLOT_CODE_BYTES * SLOTS
 const WINDOW_DATA_OFFSET = 2048
 
 /** The handler resumes behind a fetch fault through SLOT_LINK, and reads the wanted mode from the scratch register. */
 export const SYSTEM_ROLES: Roles = { base: 8, scratch: 9, counters: [18, 19], link: 1, hash: 20 }
-export const SLOT_LINK = 21
+export const SLOT_LINK = 5
 const TEMPORARY = 22
+/** Where a trampoline keeps its own return address, and the remapper's arguments: the entry's address and value. */
+export const OUTER_LINK = 23
+export const ENTRY_ADDRESS = 24
+export const ENTRY_VALUE = 25
 
 const CLINT_MTIMECMP = 0x0200_4000
 const SSIP = 2
@@ -107,7 +123,7 @@ export function systemProgram(seed: number, length: number, flavour: Flavour): P
     mix: SYSTEM_MIX,
     extra,
     roles: SYSTEM_ROLES,
-    reserved: [SLOT_LINK, TEMPORARY],
+    reserved: [SLOT_LINK, TEMPORARY, OUTER_LINK, ENTRY_ADDRESS, ENTRY_VALUE],
   })
 }
 
@@ -136,7 +152,8 @@ class SystemRun {
     else if (roll < 38) this.#editEntry()
     else if (roll < 50) this.#changeMode()
     else if (roll < 62) this.#writeSlot()
-    else if (roll < 80) this.#callSlot()
+    else if (roll < 74) this.#callSlot()
+    else if (roll < 80) this.#callTrampoline()
     else if (roll < 86) this.#interrupt()
     else if (roll < 92) this.#privilegedCsr()
     else if (roll < 95) this.#patchAhead()
@@ -163,7 +180,7 @@ class SystemRun {
     const offset = random.chance(25)
       ? PAGE_BYTES - random.between(1, 8)
       : random.between(WINDOW_DATA_OFFSET, PAGE_BYTES - 8)
-    this.#constant(SYSTEM_ROLES.scratch, WINDOW + PAGE_BYTES * random.below(WINDOW_PAGES) + offset)
+    this.#constant(SYSTEM_ROLES.scratch, WINDOW + PAGE_BYTES * random.pick(WINDOW_PAGES) + offset)
     if (this.#flavour === 'engines' && random.chance(15)) {
       const mnemonic = random.pick(['amoadd.w', 'amoswap.d', 'amomaxu.w', 'sc.w'] as const)
       this.#emit(mnemonic, this.#generator.destination(), this.#generator.source(), SYSTEM_ROLES.scratch, 0)
@@ -184,7 +201,7 @@ class SystemRun {
   /** A new leaf entry, and a fence: of everything, of the page, or (where only our engines are compared) none. */
   #editEntry(): void {
     const random = this.#random
-    const page = random.below(WINDOW_PAGES)
+    const page = random.pick(WINDOW_PAGES)
     this.#constant(SYSTEM_ROLES.scratch, SYSTEM_LAYOUT.leafTable + 8 * page)
     this.#constant(TEMPORARY, leafEntry(random))
     this.#emit('sd', TEMPORARY, SYSTEM_ROLES.scratch, 0)
@@ -232,7 +249,7 @@ class SystemRun {
   #somePage(): number {
     return this.#random.chance(60)
       ? SYSTEM_LAYOUT.frames + PAGE_BYTES * this.#random.below(FRAMES)
-      : WINDOW + PAGE_BYTES * this.#random.below(WINDOW_PAGES)
+      : WINDOW + PAGE_BYTES * this.#random.pick(WINDOW_PAGES)
   }
 
   #writeSlot(): void {
@@ -260,6 +277,22 @@ class SystemRun {
   #callSlot(): void {
     this.#constant(SYSTEM_ROLES.scratch, this.#slotAddress(this.#somePage()))
     this.#emit('jalr', SLOT_LINK, SYSTEM_ROLES.scratch, 4 * this.#random.below(SLOT_WORDS))
+  }
+
+  #callTrampoline(): void {
+    const random = this.#random
+    const remapping = random.chance(70)
+    if (remapping) {
+      this.#constant(ENTRY_ADDRESS, SYSTEM_LAYOUT.leafTable + 8 * random.pick(WINDOW_PAGES))
+      this.#constant(ENTRY_VALUE, leafEntry(random))
+    }
+    const remapper =
+      this.#flavour === 'engines' && random.chance(40)
+        ? SYSTEM_LAYOUT.remapperUnfenced
+        : SYSTEM_LAYOUT.remapper
+    this.#constant(SYSTEM_ROLES.scratch, remapping ? remapper : this.#slotAddress(this.#somePage()))
+    this.#constant(TEMPORARY, this.#somePage() + TRAMPOLINE_OFFSET)
+    this.#emit('jalr', SLOT_LINK, TEMPORARY, 0)
   }
 
   #interrupt(): void {
