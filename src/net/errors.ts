@@ -20,7 +20,8 @@ export const NET_ERROR_NEXT = {
   NET_PORT_IN_USE: 'Publish on another host port, or stop what listens on this one (`ss -ltnp` shows it).',
   NET_PORT_FORBIDDEN: 'Publish on a host port of 1024 or higher.',
   NET_PASST_MISSING: 'Install passt (Debian: apt-get install passt) and try again.',
-  NET_PASST_FAILED: 'Read what passt said above; it needs a network interface with an IPv4 default route.',
+  NET_PASST_FAILED:
+    'Read what passt said above; it needs an interface with an IPv4 default route, and the right to make a user namespace, which a chroot and some containers refuse.',
   NET_ADDRESS_INVALID: 'Write the address as unix:/path (at most 107 bytes) or tcp:HOST:PORT.',
   NET_LISTEN_FAILED:
     'Choose another address or directory for the gateway, and check that no other gateway runs there.',
