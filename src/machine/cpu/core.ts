@@ -3,14 +3,17 @@
  */
 import type { ValueType } from '../../wasm/expr.ts'
 import { ModuleBuilder } from '../../wasm/module.ts'
+import { defineCodePages } from './code-pages.ts'
 import { expandCompressed } from './compressed.ts'
 import { CoreFunctions, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
 import { defineCsrs } from './csr.ts'
 import { defineFloatLibrary } from './fp/library.ts'
 import { defineInterpreter } from './interpreter.ts'
 import { control, type Layout, layoutFor, MODE, RAM_START } from './layout.ts'
-import { defineMmu } from './mmu.ts'
+import { defineWalk } from './page-walk.ts'
 import { defineRunLoop } from './run-loop.ts'
+import { defineSlowAccess } from './slow-access.ts'
+import { defineTlbs } from './tlb.ts'
 import { defineTraps } from './traps.ts'
 
 export interface CoreOptions {
@@ -77,7 +80,10 @@ export function createCore(options: CoreOptions, imports: CoreImports): Core {
   const core = new CoreFunctions(module, layout, imported)
   const float = defineFloatLibrary(module)
   core.add(float)
-  defineMmu(core, options.watch === null ? null : options.watch - RAM_START + layout.ram)
+  defineWalk(core)
+  defineTlbs(core)
+  defineSlowAccess(core)
+  defineCodePages(core, options.watch === null ? null : options.watch - RAM_START + layout.ram)
   defineCsrs(core)
   defineTraps(core)
   defineInterpreter(core, { servesSbi: options.servesSbi, regionType })

@@ -8,8 +8,8 @@ import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
 import type { FunctionBuilder } from '../../wasm/function.ts'
 import { CAUSE, raise, readField, writeControl, writeField, ZERO } from './access.ts'
 import type { CoreFunctions } from './core-functions.ts'
-import { STATUS } from './mmu.ts'
 import type { FieldName } from './state.ts'
+import { STATUS } from './status.ts'
 import { attendToInterrupts } from './traps.ts'
 
 interface Register {

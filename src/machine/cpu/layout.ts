@@ -33,7 +33,8 @@ export const TLB_ENTRY_BYTES = 16
 const TLB_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES
 
 export type Access = 'read' | 'write' | 'execute'
-const ACCESS_INDEX: Readonly<Record<Access, number>> = { read: 0, write: 1, execute: 2 }
+/** How generated code names the kinds of access. */
+export const ACCESS_NUMBER: Readonly<Record<Access, number>> = { read: 0, write: 1, execute: 2 }
 
 const CONTROL_BASE = 0x1800
 export const FAST_TLB_BASE = 0x10000
@@ -133,12 +134,12 @@ export function layoutFor(memoryBytes: number): Layout {
 
 /** Memory address of a mode's fast TLB. */
 export function fastTlb(mode: number, access: Access): number {
-  return FAST_TLB_BASE + (mode * 3 + ACCESS_INDEX[access]) * TLB_BYTES
+  return FAST_TLB_BASE + (mode * 3 + ACCESS_NUMBER[access]) * TLB_BYTES
 }
 
 /** Memory address of a mode's architectural TLB: i64 tag (virtual page, or -1), i64 physical page address. */
 export function tlb(mode: number, access: Access): number {
-  return TLB_BASE + (mode * 3 + ACCESS_INDEX[access]) * TLB_BYTES
+  return TLB_BASE + (mode * 3 + ACCESS_NUMBER[access]) * TLB_BYTES
 }
 
 /** Distance between the same TLB of neighbouring modes. */

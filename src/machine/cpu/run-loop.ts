@@ -11,8 +11,9 @@ import type { FunctionBuilder } from '../../wasm/function.ts'
 import { readControl, readField, writeControl, writeField, ZERO } from './access.ts'
 import type { CoreFunctions } from './core-functions.ts'
 import { EXIT, fastTlb, PAGE_BYTES, QUEUE_ENTRIES, QUEUE_ENTRY_BYTES, TLB_MODE_STRIDE } from './layout.ts'
-import { STATUS, tlbOffset } from './mmu.ts'
 import { xAddress } from './state.ts'
+import { STATUS } from './status.ts'
+import { tlbOffset } from './tlb.ts'
 
 /** Highest priority first (Volume II, 3.1.9): external, software, timer; machine before supervisor. */
 const PRIORITY = [11, 3, 7, 9, 1, 5] as const

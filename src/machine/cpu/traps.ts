@@ -5,7 +5,7 @@ import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
 import type { FunctionBuilder } from '../../wasm/function.ts'
 import { readField, writeControl, writeField, ZERO } from './access.ts'
 import type { CoreFunctions } from './core-functions.ts'
-import { STATUS } from './mmu.ts'
+import { STATUS } from './status.ts'
 
 const status = (bits: number): Expr => i64.and(readField('mstatus'), i64.const(bits))
 

@@ -1,0 +1,328 @@
+/** The region compiler's side of each instruction's meaning: operands are constants and locals. */
+import { call, type Expr, i32, i64 } from '../../wasm/expr.ts'
+import type { FunctionBuilder, Local } from '../../wasm/function.ts'
+import { CAUSE, readControl, readField, writeField, ZERO } from './access.ts'
+import { fastTlb, type Layout, MODE, PAGE_BYTES, RAM_START } from './layout.ts'
+import { LOADS, STORES } from './memory-access.ts'
+import type { PlacedInstruction } from './region-graph.ts'
+import type { CsrKind, Library, LoadKind, Operands, StoreWidth, SystemKind } from './semantics.ts'
+import { isFloatStore } from './semantics.ts'
+import { fAddress } from './state.ts'
+import { STATUS } from './status.ts'
+import { tlbOffset } from './tlb.ts'
+import { refused } from './traps.ts'
+
+/** What all regions of a module share. */
+export interface RegionContext {
+  readonly library: Library
+  readonly layout: Layout
+  /** Translation mode the code runs in. */
+  readonly mode: number
+  /** Memory address of the page the region lies in. */
+  readonly pageAddress: number
+}
+
+/** What an instruction may ask of the region it stands in. */
+export interface RegionExits {
+  readonly f: FunctionBuilder
+  readonly context: RegionContext
+  /** The local of each integer register, null for x0 and registers the region does not touch. */
+  readonly registers: readonly (Local | null)[]
+  readonly budget: Local
+  /** The address of an offset in the region's page. */
+  pc(offset: number): Expr
+  leave(pc: Expr): void
+  returnTo(pc: Expr): void
+  call(target: Expr, returnOffset: number): void
+  leaveUnlessAttention(pc: Expr): void
+  bail(offset: number, unused: number): void
+}
+
+/** Registers that hold return addresses (The RISC-V Instruction Set Manual, Volume I, 2.5.1: hints for return-address stacks). */
+const RETURN_ADDRESS = 1
+const ALTERNATE_LINK = 5
+
+/** Operands known at compile time: constants and locals. `remaining` counts this instruction and those after it in its block. */
+export class RegionOperands implements Operands {
+  readonly f: FunctionBuilder
+  readonly library: Library
+  condition: Expr | null = null
+  readonly #emitter: RegionExits
+  readonly #one: PlacedInstruction
+  readonly #remaining: number
+
+  constructor(emitter: RegionExits, one: PlacedInstruction, remaining: number) {
+    this.f = emitter.f
+    this.library = emitter.context.library
+    this.#emitter = emitter
+    this.#one = one
+    this.#remaining = remaining
+  }
+
+  rs1(): Expr {
+    return this.#read(15)
+  }
+
+  rs2(): Expr {
+    return this.#read(20)
+  }
+
+  setRd(value: Expr): void {
+    const local = this.#emitter.registers[(this.#one.word >>> 7) & 31]
+    if (local !== null) this.f.set(local, value)
+    // x0: the value is dropped, but a call in it may raise flags.
+    else if (hasCall(value)) this.f.drop(value)
+  }
+
+  imm(): Expr {
+    return i64.const(this.#one.immediate)
+  }
+
+  pc(): Expr {
+    return this.#emitter.pc(this.#one.offset)
+  }
+
+  nextPc(): Expr {
+    return this.#emitter.pc(this.#one.offset + this.#one.length)
+  }
+
+  fs1(): Expr {
+    return i64.load(ZERO, this.#float(15))
+  }
+
+  fs2(): Expr {
+    return i64.load(ZERO, this.#float(20))
+  }
+
+  fs3(): Expr {
+    return i64.load(ZERO, this.#float(27))
+  }
+
+  setFd(value: Expr): void {
+    this.f.store('i64', ZERO, value, this.#float(7))
+  }
+
+  /** The unit must be on; for an instruction that changes its state, that state must be dirty already. */
+  requireFloat(): void {
+    const state = i64.and(readField('mstatus'), i64.const(STATUS.fs))
+    const refused = isFloatStore(this.#one.instruction) ? i64.eqz(state) : i64.ne(state, i64.const(STATUS.fs))
+    this.f.if(refused, () => this.#bail(), undefined, 'unlikely')
+  }
+
+  get hasDynamicRounding(): boolean {
+    return this.#staticRounding() === 7
+  }
+
+  requireRounding(): void {
+    this.f.if(i32.gtU(this.rounding(), i32.const(4)), () => this.#bail(), undefined, 'unlikely')
+  }
+
+  rounding(): Expr {
+    const fixed = this.#staticRounding()
+    return fixed === 7 ? i32.wrap(i64.shrU(readField('fcsr'), i64.const(5))) : i32.const(fixed)
+  }
+
+  roundsFast(): Expr {
+    const fcsr = i32.wrap(readField('fcsr'))
+    const fixed = this.#staticRounding()
+    if (fixed === 0) return i32.and(fcsr, i32.const(1))
+    if (fixed !== 7) return ZERO
+    // frm is zero and the inexact flag is up.
+    return i32.eq(i32.and(fcsr, i32.const(0xe1)), i32.const(1))
+  }
+
+  load(kind: LoadKind, addressValue: Expr): Expr {
+    const { f } = this
+    const access = LOADS[kind]
+    const tlb = fastTlb(this.#emitter.context.mode, 'read')
+    const address = f.keep(addressValue)
+    const entry = f.keep(tlbOffset(address.get))
+    const value = f.temp('i64')
+    f.if(
+      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES | (access.bytes - 1)))),
+      () => {
+        f.set(
+          value,
+          call('i64', this.library.functionIndex('loadSlow'), address.get, i32.const(access.bytes)),
+        )
+        f.if(readControl('fault'), () => this.#bail(), undefined, 'unlikely')
+        f.set(value, access.extend(value.get))
+      },
+      () => f.set(value, access.load(i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8)))),
+      'unlikely',
+    )
+    return value.get
+  }
+
+  store(width: StoreWidth, addressValue: Expr, stored: Expr): void {
+    const { f } = this
+    const access = STORES[width]
+    const tlb = fastTlb(this.#emitter.context.mode, 'write')
+    const address = f.keep(addressValue)
+    const entry = f.keep(tlbOffset(address.get))
+    f.if(
+      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES | (access.bytes - 1)))),
+      () => {
+        f.call(this.library.functionIndex('storeSlow'), address.get, i32.const(access.bytes), stored)
+        f.if(
+          i32.or(readControl('fault'), readControl('codeChanged')),
+          () => {
+            f.if(readControl('fault'), () => this.#bail())
+            // The store is done, but code was changed by it, perhaps this region's.
+            this.#emitter.bail(this.#one.offset + this.#one.length, this.#remaining - 1)
+          },
+          undefined,
+          'unlikely',
+        )
+      },
+      () => f.store(access.kind, i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8)), stored),
+      'unlikely',
+    )
+  }
+
+  atomic(width: 32 | 64, address: Expr, change: (old: Expr) => Expr): Expr {
+    const { f } = this
+    const at = this.#atomicAddress(width, address, 'write')
+    const old = f.keep(width === 32 ? i64.load32S(at.get) : i64.load(at.get))
+    f.store(width === 32 ? 'i64_32' : 'i64', at.get, change(old.get))
+    return old.get
+  }
+
+  loadReserved(width: 32 | 64, address: Expr): Expr {
+    const { f } = this
+    const at = this.#atomicAddress(width, address, 'read')
+    writeField(f, 'reservation', this.#physical(at))
+    return f.keep(width === 32 ? i64.load32S(at.get) : i64.load(at.get)).get
+  }
+
+  storeConditional(width: 32 | 64, address: Expr, stored: Expr): Expr {
+    const { f } = this
+    const at = this.#atomicAddress(width, address, 'write')
+    const failed = f.keep(i64.extendU(i64.ne(readField('reservation'), this.#physical(at))))
+    f.if(i64.eqz(failed.get), () => f.store(width === 32 ? 'i64_32' : 'i64', at.get, stored))
+    writeField(f, 'reservation', i64.const(-1))
+    return failed.get
+  }
+
+  jump(target: Expr): void {
+    const links = ((this.#one.word >>> 7) & 31) !== 0
+    if (links) {
+      this.#emitter.call(target, this.#one.offset + this.#one.length)
+    } else if (this.#one.instruction.name === 'jalr') {
+      const from = (this.#one.word >>> 15) & 31
+      if (from === RETURN_ADDRESS || from === ALTERNATE_LINK) this.#emitter.returnTo(target)
+      else this.#emitter.leave(target)
+    }
+    // A plain jump to a known place is the block's terminator.
+  }
+
+  branch(condition: Expr): void {
+    this.condition = condition
+  }
+
+  system(kind: SystemKind): void {
+    const { f } = this
+    const { mode } = this.#emitter.context
+    const core = (name: string): number => this.library.functionIndex(name)
+    switch (kind) {
+      case 'ecall':
+        // The kernel's own calls go to the firmware, which is outside of the core.
+        if (mode !== MODE.user) this.#bail()
+        else
+          this.#emitter.leave(
+            call('i64', core('trap'), i64.const(CAUSE.ecallFromUser), i64.const(0), this.pc()),
+          )
+        return
+      case 'sret':
+        f.if(refused(1, STATUS.tsr), () => this.#bail(), undefined, 'unlikely')
+        this.#emitter.leaveUnlessAttention(call('i64', core('returnFromSupervisor')))
+        return
+      case 'sfence.vma':
+        f.if(refused(1, STATUS.tvm), () => this.#bail(), undefined, 'unlikely')
+        f.call(core('fence'), this.rs1(), i32.const(((this.#one.word >>> 15) & 31) === 0 ? 0 : 1))
+        this.#emitter.leave(this.nextPc())
+        return
+      case 'ebreak':
+      case 'mret':
+      case 'wfi':
+        throw new Error(`${kind} is the interpreter's`)
+      default:
+        this.#csr(kind)
+    }
+  }
+
+  #csr(kind: CsrKind): void {
+    const { f } = this
+    const number = i32.const(this.#one.word >>> 20)
+    const always = kind.startsWith('csrrw')
+    const writes = always || ((this.#one.word >>> 15) & 31) !== 0
+    const operand = f.keep(kind.endsWith('i') ? this.imm() : this.rs1())
+    const after = this.#remaining - 1
+    // What the interpreter would have left after taking this instruction's unit.
+    const budget = f.keep(i32.add(this.#emitter.budget.get, i32.const(after)))
+    const old = f.keep(
+      call('i64', this.library.functionIndex('readCsr'), number, i32.const(writes ? 1 : 0), budget.get),
+    )
+    f.if(readControl('fault'), () => this.#bail(), undefined, 'unlikely')
+    if (!writes) {
+      this.setRd(old.get)
+      return
+    }
+    const value = always
+      ? operand.get
+      : kind.startsWith('csrrs')
+        ? i64.or(old.get, operand.get)
+        : i64.and(old.get, i64.xor(operand.get, i64.const(-1)))
+    f.call(this.library.functionIndex('writeCsr'), number, value, budget.get)
+    this.setRd(old.get)
+    const next = this.#one.offset + this.#one.length
+    f.if(readControl('attention'), () => this.#emitter.bail(next, after), undefined, 'unlikely')
+    // Under another translation mode, or other translations, what follows is other code.
+    const changesTranslation = i32.ne(readControl('mode'), i32.const(this.#emitter.context.mode))
+    f.if(changesTranslation, () => {
+      f.set(this.#emitter.budget, budget.get)
+      this.#emitter.leave(this.nextPc())
+    })
+  }
+
+  /** The interpreter executes this instruction. */
+  #bail(): void {
+    this.#emitter.bail(this.#one.offset, this.#remaining)
+  }
+
+  #staticRounding(): number {
+    return (this.#one.word >>> 12) & 7
+  }
+
+  #read(shift: number): Expr {
+    const local = this.#emitter.registers[(this.#one.word >>> shift) & 31]
+    return local === null ? i64.const(0) : local.get
+  }
+
+  #float(shift: number): number {
+    return fAddress((this.#one.word >>> shift) & 31)
+  }
+
+  /** Aligned RAM with a fast entry; anything else is the interpreter's. */
+  #atomicAddress(width: 32 | 64, addressValue: Expr, access: 'read' | 'write'): Local {
+    const { f } = this
+    const tlb = fastTlb(this.#emitter.context.mode, access)
+    const address = f.keep(addressValue)
+    const entry = f.keep(tlbOffset(address.get))
+    f.if(
+      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES | (width / 8 - 1)))),
+      () => this.#bail(),
+      undefined,
+      'unlikely',
+    )
+    return f.keep(i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8)))
+  }
+
+  #physical(at: Local): Expr {
+    return i64.extendU(i32.add(at.get, i32.const((RAM_START - this.#emitter.context.layout.ram) | 0)))
+  }
+}
+
+function hasCall(e: Expr): boolean {
+  return e.kind === 'call' || e.args.some(hasCall)
+}
