@@ -19,6 +19,10 @@ import { answer, type TcpPeerState, tcpPeer } from './tcp-peer.ts'
 
 const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56]
 const VM = 'demo'
+/** Waits for a condition; the limit only matters to a test that fails, on however busy a machine. */
+const eventually = (condition: () => boolean | Promise<boolean>) =>
+  vi.waitUntil(condition, { timeout: 20_000, interval: 5 })
+
 const silent = { info() {}, warn() {}, error() {} }
 
 /** A replica as the gateway sees one: a port, and behind it the machine's state, which a takeover hands on. */
@@ -122,7 +126,7 @@ describe('gateway', () => {
       const { receivedFrames } = primary.port
       const startedMs = performance.now()
       const echoed = talking.echo(`across ${generation}`)
-      await vi.waitUntil(() => primary.port.receivedFrames > receivedFrames)
+      await eventually(() => primary.port.receivedFrames > receivedFrames)
       primary.port.close()
       await goLive(backup, generation)
       expect(await echoed).toBe(`across ${generation}`)
@@ -130,7 +134,7 @@ describe('gateway', () => {
       primary = backup
     }
     // passt would need two seconds to notice a lost frame by itself.
-    expect(Math.max(...pausesMs)).toBeLessThan(1_000)
+    expect(Math.max(...pausesMs)).toBeLessThan(1_500)
     const [segment] = gateway.listSegments()
     expect(segment).toMatchObject({ takeovers: 20, liveGeneration: 21, passtRestarts: 0 })
     expect(Object.keys(machine.connections).length).toBe(1)
@@ -145,11 +149,11 @@ describe('gateway', () => {
     expect(await talking.echo('one')).toBe('one')
     primary.running = false
     await goLive(backup, 2)
-    await vi.waitUntil(() => primary.fenced !== null)
+    await eventually(() => primary.fenced !== null)
     // The old primary wakes up and goes on as if nothing had happened.
     for (let i = 0; i < 50; i++) primary.port.send(rarpAnnouncement(new Uint8Array(MAC)))
     expect(await talking.echo('two')).toBe('two')
-    await vi.waitUntil(() => gateway.listSegments()[0]!.notLiveDropped === 50)
+    await eventually(() => gateway.listSegments()[0]!.notLiveDropped === 50)
     await expect(primary.port.goLive(1)).rejects.toMatchObject({ code: 'NET_GENERATION_OLD' })
     await expect(replica(machine, 1)).rejects.toMatchObject({ code: 'NET_GENERATION_OLD' })
     expect(gateway.listSegments()[0]!.live).toBe('g1')
@@ -212,7 +216,7 @@ describe('gateway', () => {
       await once(peer, 'close')
       expect(await talking.echo(`after ${i}`)).toBe(`after ${i}`)
     }
-    await vi.waitUntil(() => gateway.listSegments()[0]!.links.length === 1)
+    await eventually(() => gateway.listSegments()[0]!.links.length === 1)
   })
 
   it('bounds the connections of strangers, dropping the oldest', async () => {
@@ -245,10 +249,10 @@ describe('gateway', () => {
     stopped.write(encodeControl(encodeMessage(hello)))
     stopped.write(encodeControl(encodeMessage({ type: 'live', generation: 1 })))
     stopped.pause()
-    await vi.waitUntil(() => gateway.listSegments()[0]!.live === 'stopped')
+    await eventually(() => gateway.listSegments()[0]!.live === 'stopped')
     const talking = client()
     const echoed = talking.echo('held')
-    await vi.waitUntil(() => gateway.listSegments()[0]!.links[0]!.sentFrames > 0)
+    await eventually(() => gateway.listSegments()[0]!.links[0]!.sentFrames > 0)
     await goLive(await replica(machine, 1, 'fresh'), 2)
     expect(await echoed).toBe('held')
     stopped.destroy()
@@ -262,7 +266,7 @@ describe('gateway', () => {
     const before = gateway.listSegments()[0]!.passtPid!
     process.kill(before, 'SIGKILL')
     await once(lost.socket, 'close')
-    await vi.waitUntil(() => gateway.listSegments()[0]!.passtRestarts === 1, { timeout: 10_000 })
+    await eventually(() => gateway.listSegments()[0]!.passtRestarts === 1)
     expect(gateway.listSegments()[0]!.passtPid).not.toBe(before)
     // The new passt has to hear the guest before it knows where to send.
     ports[0]!.send(rarpAnnouncement(new Uint8Array(MAC)))
@@ -341,11 +345,11 @@ describe('gateway', () => {
     const live = await replica(machine, 1)
     await goLive(live, 1)
     await gateway.close()
-    await vi.waitUntil(() => !live.port.isLinked)
+    await eventually(() => !live.port.isLinked)
     gateway = await startGateway({ dir, linkAddress: address, log: silent })
     const segment = await gateway.addSegment({ vm: VM, token, publish: [{ hostPort, guestPort: 7 }] })
     expect(segment.publish[0]!.hostPort).toBe(hostPort)
-    await vi.waitUntil(() => gateway.listSegments()[0]!.liveGeneration === 1, { timeout: 5_000 })
+    await eventually(() => gateway.listSegments()[0]!.liveGeneration === 1)
     live.port.send(rarpAnnouncement(new Uint8Array(MAC)))
     expect(await client().echo('back')).toBe('back')
   })
@@ -370,7 +374,7 @@ describe('gateway process', () => {
       expect(said).toContain('NET_GATEWAY_EXISTS')
       first.kill('SIGKILL')
       await once(first, 'exit')
-      await vi.waitUntil(async () => !(await isAlive(passtPid!)), { timeout: 5_000 })
+      await eventually(async () => !(await isAlive(passtPid!)))
     } finally {
       first.kill('SIGKILL')
       await rm(dir, { recursive: true })
