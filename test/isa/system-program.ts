@@ -8,7 +8,7 @@
  */
 import { encode } from '../../src/machine/cpu/isa-test/instructions.ts'
 import { CSR, PTE } from '../../src/machine/cpu/isa-test/privileged.ts'
-import type { Random } from '../../src/machine/cpu/isa-test/random.ts'
+import { Random } from '../../src/machine/cpu/isa-test/random.ts'
 import type { ItemGenerator, Roles } from './item-generator.ts'
 import type { Instruction, Item, Program } from './program.ts'
 import { type Mix, randomProgram } from './random-program.ts'
@@ -118,13 +118,36 @@ const ACCESSES = [
 const WIDTHS: { readonly [letter: string]: number } = { b: 1, h: 2, w: 4, d: 8 }
 
 export function systemProgram(seed: number, length: number, flavour: Flavour): Program {
-  const extra = (random: Random, generator: ItemGenerator) => new SystemRun(random, generator, flavour).item()
+  const favourites = favouritesOf(new Random(seed ^ 0xfa40))
+  const extra = (random: Random, generator: ItemGenerator) =>
+    new SystemRun(random, generator, flavour, favourites).item()
   return randomProgram(seed, length, {
     mix: SYSTEM_MIX,
     extra,
     roles: SYSTEM_ROLES,
     reserved: [SLOT_LINK, TEMPORARY, OUTER_LINK, ENTRY_ADDRESS, ENTRY_VALUE],
   })
+}
+
+/**
+ * What a program comes back to most of the time: translations and compiled code must be used again after they were
+ * made, or nothing stale would ever show.
+ */
+interface Favourites {
+  /** Two pages that meet in a TLB, and one more. */
+  readonly pages: readonly number[]
+  readonly slots: readonly number[]
+}
+
+const FAVOURITE_PERCENT = 80
+
+function favouritesOf(random: Random): Favourites {
+  const first = random.below(WINDOW_PAGES.length / 2)
+  const other = random.below(WINDOW_PAGES.length)
+  return {
+    pages: [WINDOW_PAGES[first]!, WINDOW_PAGES[first + WINDOW_PAGES.length / 2]!, WINDOW_PAGES[other]!],
+    slots: [random.below(SLOTS), random.below(SLOTS), random.below(SLOTS)],
+  }
 }
 
 /** A leaf entry for one of the frames. */
@@ -137,9 +160,11 @@ class SystemRun {
   readonly #random: Random
   readonly #generator: ItemGenerator
   readonly #flavour: Flavour
+  readonly #favourites: Favourites
   readonly #out: Instruction[] = []
 
-  constructor(random: Random, generator: ItemGenerator, flavour: Flavour) {
+  constructor(random: Random, generator: ItemGenerator, flavour: Flavour, favourites: Favourites) {
+    this.#favourites = favourites
     this.#random = random
     this.#generator = generator
     this.#flavour = flavour
@@ -147,11 +172,11 @@ class SystemRun {
 
   item(): Item {
     const roll = this.#random.below(100)
-    if (roll < 6) return { kind: 'word', word: this.#random.pick(ILLEGAL_WORDS) }
+    if (roll < 4) return { kind: 'word', word: this.#random.pick(ILLEGAL_WORDS) }
     if (roll < 28) this.#windowAccess()
-    else if (roll < 38) this.#editEntry()
-    else if (roll < 50) this.#changeMode()
-    else if (roll < 62) this.#writeSlot()
+    else if (roll < 40) this.#editEntry()
+    else if (roll < 46) this.#changeMode()
+    else if (roll < 58) this.#writeSlot()
     else if (roll < 74) this.#callSlot()
     else if (roll < 80) this.#callTrampoline()
     else if (roll < 86) this.#interrupt()
@@ -164,6 +189,16 @@ class SystemRun {
 
   #emit(mnemonic: Instruction['mnemonic'], ...operands: number[]): void {
     this.#out.push({ mnemonic, operands })
+  }
+
+  #page(): number {
+    return this.#random.pick(this.#random.chance(FAVOURITE_PERCENT) ? this.#favourites.pages : WINDOW_PAGES)
+  }
+
+  #slot(): number {
+    return this.#random.chance(FAVOURITE_PERCENT)
+      ? this.#random.pick(this.#favourites.slots)
+      : this.#random.below(SLOTS)
   }
 
   /** An unsigned 32-bit constant. */
@@ -180,7 +215,7 @@ class SystemRun {
     const offset = random.chance(25)
       ? PAGE_BYTES - random.between(1, 8)
       : random.between(WINDOW_DATA_OFFSET, PAGE_BYTES - 8)
-    this.#constant(SYSTEM_ROLES.scratch, WINDOW + PAGE_BYTES * random.pick(WINDOW_PAGES) + offset)
+    this.#constant(SYSTEM_ROLES.scratch, WINDOW + PAGE_BYTES * this.#page() + offset)
     if (this.#flavour === 'engines' && random.chance(15)) {
       const mnemonic = random.pick(['amoadd.w', 'amoswap.d', 'amomaxu.w', 'sc.w'] as const)
       this.#emit(mnemonic, this.#generator.destination(), this.#generator.source(), SYSTEM_ROLES.scratch, 0)
@@ -201,7 +236,7 @@ class SystemRun {
   /** A new leaf entry, and a fence: of everything, of the page, or (where only our engines are compared) none. */
   #editEntry(): void {
     const random = this.#random
-    const page = random.pick(WINDOW_PAGES)
+    const page = this.#page()
     this.#constant(SYSTEM_ROLES.scratch, SYSTEM_LAYOUT.leafTable + 8 * page)
     this.#constant(TEMPORARY, leafEntry(random))
     this.#emit('sd', TEMPORARY, SYSTEM_ROLES.scratch, 0)
@@ -215,7 +250,7 @@ class SystemRun {
   }
 
   #changeMode(): void {
-    this.#emit('addi', SYSTEM_ROLES.scratch, 0, this.#random.pick([0, 1, 1, 3]))
+    this.#emit('addi', SYSTEM_ROLES.scratch, 0, this.#random.pick([0, 1, 1, 1, 3]))
     this.#emit('ecall')
   }
 
@@ -242,14 +277,14 @@ class SystemRun {
   }
 
   #slotAddress(base: number): number {
-    return base + SLOTS_OFFSET + SLOT_CODE_BYTES * this.#random.below(SLOTS)
+    return base + SLOTS_OFFSET + SLOT_CODE_BYTES * this.#slot()
   }
 
   /** Through a frame itself or through the window, wherever that leads. */
   #somePage(): number {
     return this.#random.chance(60)
       ? SYSTEM_LAYOUT.frames + PAGE_BYTES * this.#random.below(FRAMES)
-      : WINDOW + PAGE_BYTES * this.#random.pick(WINDOW_PAGES)
+      : WINDOW + PAGE_BYTES * this.#page()
   }
 
   #writeSlot(): void {
@@ -283,7 +318,7 @@ class SystemRun {
     const random = this.#random
     const remapping = random.chance(70)
     if (remapping) {
-      this.#constant(ENTRY_ADDRESS, SYSTEM_LAYOUT.leafTable + 8 * random.pick(WINDOW_PAGES))
+      this.#constant(ENTRY_ADDRESS, SYSTEM_LAYOUT.leafTable + 8 * this.#page())
       this.#constant(ENTRY_VALUE, leafEntry(random))
     }
     const remapper =

@@ -22,6 +22,8 @@ export interface PairRun {
 
 /** A checkpoint every so many instructions: short against a program, long against a region. */
 const CHECKPOINT_INSTRUCTIONS = 997
+/** How often the machine under test is looked at between two pieces. */
+const LOOK_PERCENT = 5
 const RETIRED_MAX = 5_000_000n
 
 function machine(engine: Engine, elf: Uint8Array, hotThreshold: number): Computer {
@@ -46,6 +48,8 @@ function runTo(subject: Computer, count: bigint, random: Random | null): void {
     const piece = random === null ? left : Math.min(left, 1 + random.below(random.chance(30) ? 10 : 600))
     const { reason } = subject.run(piece)
     if (reason === 'idle') return
+    // Looking at the machine empties some of its caches, which must show nowhere.
+    if (random?.chance(LOOK_PERCENT)) subject.fullDigest()
   }
 }
 
