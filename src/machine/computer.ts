@@ -28,6 +28,7 @@ import { VirtioNet } from './devices/virtio-net/virtio-net.ts'
 import { VirtioRng } from './devices/virtio-rng/virtio-rng.ts'
 import { OutputDigest, RamDigest, stateDigest } from './digest.ts'
 import { MachineConfigError } from './errors.ts'
+import { firmware } from './firmware.ts'
 import { HartState } from './hart-state.ts'
 import type { MachineInput, MachineOutput } from './io.ts'
 import { type Machine, RUN_BUDGET_MAX, type SliceEnd, type SliceStart } from './machine.ts'
@@ -79,7 +80,6 @@ const FIRMWARE_MEDELEG = 0xb1ffn
 const SUPERVISOR_INTERRUPTS = 0x222n
 const ALL_ONES = 0xffffffffffffffffn
 const STCE = 1n << 63n
-const SSIP = 2n
 const EXTERNAL_BIT = { M: 1n << 11n, S: 1n << 9n } as const
 
 export class Computer implements Machine {
@@ -150,7 +150,14 @@ export class Computer implements Machine {
     const virtio = functions.map((f, slot) => new VirtioMmio(slot, context(VIRTIO_INTERRUPT + slot), f))
     this.#devices = [...virtio, this.#uart, plic, clint, this.#rtc, syscon]
     this.#bus = new Bus(this.#devices)
-    this.#sbi = this.#firmware()
+    this.#sbi = firmware({
+      core: this.#core,
+      hart: this.#hart,
+      ram: this.#ram,
+      setPending: (bit, level) => this.#setPending(bit, level),
+      output: (output) => this.#output(output),
+      flushConsole: () => this.#uart.flush(),
+    })
 
     this.#reset()
     if (program !== null) {
@@ -368,36 +375,6 @@ export class Computer implements Machine {
         hart.set('mtimecmp', value)
         attention()
       },
-    }
-  }
-
-  #firmware(): SbiMachine {
-    return {
-      harts: 1,
-      identity: { vendor: 0n, architecture: 0n, implementation: 0n },
-      setTimer: (_hart, deadline) => this.#hart.set('stimecmp', deadline ?? ALL_ONES),
-      raiseSoftwareInterrupt: () => this.#setPending(SSIP, true),
-      clearSoftwareInterrupt: () => this.#setPending(SSIP, false),
-      remoteFence: (_hart, fence) => {
-        if (fence.kind === 'sfence.vma') this.#core.exports.flushTlbs()
-      },
-      hartState: () => 'started',
-      startHart: () => undefined,
-      // The only hart stopping leaves nothing that could ever start it again.
-      stopHart: () => this.#output({ kind: 'power', action: 'off', exitStatus: 0 }),
-      suspendRetentive: () => this.#hart.set('waiting', 1n),
-      suspendNonRetentive: () => undefined,
-      systemReset: (action, failed) => this.#output({ kind: 'power', action, exitStatus: failed ? 1 : 0 }),
-      isMemory: (address, lengthBytes) =>
-        address + lengthBytes < 2n ** 53n && this.#ram.contains(Number(address), Number(lengthBytes)),
-      readMemory: (address, lengthBytes) => this.#ram.view(Number(address), lengthBytes),
-      writeMemory: (address, data) => this.#ram.write(Number(address), data),
-      consoleWrite: (data) => {
-        // Keeps the order with what went through the UART's registers.
-        this.#uart.flush()
-        this.#output({ kind: 'console-tx', port: 'uart', data: data.slice() })
-      },
-      consoleRead: () => new Uint8Array(0),
     }
   }
 
