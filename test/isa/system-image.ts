@@ -200,6 +200,8 @@ function emitTables(asm: Assembler, seed: number, small: boolean): void {
     asm.emit('jalr', SLOT_LINK, SYSTEM_ROLES.scratch, 0)
     asm.emit('addi', SYSTEM_ROLES.hash, SYSTEM_ROLES.hash, frame + 1)
     asm.emit('jalr', 0, OUTER_LINK, 0)
+    asm.advanceTo(base + PAGE_BYTES / 2)
+    for (let n = 0; n < PAGE_BYTES / 2; n += 8) asm.double(random.u64())
   }
   if (small) emitSmallPages(asm)
   asm.advanceTo(SYSTEM_LAYOUT.programs)

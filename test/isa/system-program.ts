@@ -150,6 +150,11 @@ function favouritesOf(random: Random): Favourites {
   }
 }
 
+/** The page a megabyte away, which has the same place in a direct-mapped TLB. */
+function conflicting(page: number): number {
+  return page ^ 256
+}
+
 /** A leaf entry for one of the frames. */
 export function leafEntry(random: Random): number {
   const frame = SYSTEM_LAYOUT.frames + PAGE_BYTES * random.below(FRAMES)
@@ -173,8 +178,10 @@ class SystemRun {
   item(): Item {
     const roll = this.#random.below(100)
     if (roll < 4) return { kind: 'word', word: this.#random.pick(ILLEGAL_WORDS) }
-    if (roll < 28) this.#windowAccess()
-    else if (roll < 40) this.#editEntry()
+    if (roll < 18) this.#windowAccess(this.#page())
+    else if (roll < 26) this.#editEntry(this.#page())
+    else if (roll < 36) this.#useEditUse()
+    else if (roll < 40) this.#remapUnderTrampoline()
     else if (roll < 46) this.#changeMode()
     else if (roll < 58) this.#writeSlot()
     else if (roll < 74) this.#callSlot()
@@ -210,12 +217,12 @@ class SystemRun {
   }
 
   /** A load or store in the upper half of a window page, sometimes over its end. */
-  #windowAccess(): void {
+  #windowAccess(page: number): void {
     const random = this.#random
     const offset = random.chance(25)
       ? PAGE_BYTES - random.between(1, 8)
       : random.between(WINDOW_DATA_OFFSET, PAGE_BYTES - 8)
-    this.#constant(SYSTEM_ROLES.scratch, WINDOW + PAGE_BYTES * this.#page() + offset)
+    this.#constant(SYSTEM_ROLES.scratch, WINDOW + PAGE_BYTES * page + offset)
     if (this.#flavour === 'engines' && random.chance(15)) {
       const mnemonic = random.pick(['amoadd.w', 'amoswap.d', 'amomaxu.w', 'sc.w'] as const)
       this.#emit(mnemonic, this.#generator.destination(), this.#generator.source(), SYSTEM_ROLES.scratch, 0)
@@ -234,9 +241,8 @@ class SystemRun {
   }
 
   /** A new leaf entry, and a fence: of everything, of the page, or (where only our engines are compared) none. */
-  #editEntry(): void {
+  #editEntry(page: number): void {
     const random = this.#random
-    const page = this.#page()
     this.#constant(SYSTEM_ROLES.scratch, SYSTEM_LAYOUT.leafTable + 8 * page)
     this.#constant(TEMPORARY, leafEntry(random))
     this.#emit('sd', TEMPORARY, SYSTEM_ROLES.scratch, 0)
@@ -247,6 +253,46 @@ class SystemRun {
     }
     this.#constant(SYSTEM_ROLES.scratch, WINDOW + PAGE_BYTES * page)
     this.#emit('sfence.vma', SYSTEM_ROLES.scratch, 0)
+  }
+
+  /**
+   * The same use of a page before and after its entry changes, with or without something in between that takes its
+   * place in a TLB: what is used the second time must be decided by fences and evictions alone.
+   */
+  #useEditUse(): void {
+    const random = this.#random
+    const page = random.pick(this.#favourites.pages)
+    const use = random.pick([
+      () => this.#simpleAccess('ld', page),
+      () => this.#simpleAccess('sd', page),
+      () => this.#callSlotIn(WINDOW + PAGE_BYTES * page),
+    ])
+    use()
+    this.#editEntry(page)
+    if (random.chance(40)) this.#windowAccess(conflicting(page))
+    use()
+  }
+
+  /** Through a trampoline in a page whose entry changed, to a callee that takes the page's place in the fetch TLB. */
+  #remapUnderTrampoline(): void {
+    const page = this.#random.pick(this.#favourites.pages)
+    const call = (target: number) => {
+      this.#constant(SYSTEM_ROLES.scratch, target)
+      this.#constant(TEMPORARY, WINDOW + PAGE_BYTES * page + TRAMPOLINE_OFFSET)
+      this.#emit('jalr', SLOT_LINK, TEMPORARY, 0)
+    }
+    const elsewhere = this.#slotAddress(WINDOW + PAGE_BYTES * conflicting(page))
+    call(this.#slotAddress(SYSTEM_LAYOUT.frames))
+    this.#editEntry(page)
+    call(elsewhere)
+    call(elsewhere)
+  }
+
+  #simpleAccess(mnemonic: 'ld' | 'sd', page: number): void {
+    this.#constant(SYSTEM_ROLES.scratch, WINDOW + PAGE_BYTES * page + WINDOW_DATA_OFFSET)
+    const register = mnemonic === 'ld' ? this.#generator.destination() : this.#generator.source()
+    this.#emit(mnemonic, register, SYSTEM_ROLES.scratch, 8 * this.#random.below(64))
+    if (mnemonic === 'ld' && register !== 0) this.#emit('xor', SYSTEM_ROLES.hash, SYSTEM_ROLES.hash, register)
   }
 
   #changeMode(): void {
@@ -310,7 +356,11 @@ class SystemRun {
   }
 
   #callSlot(): void {
-    this.#constant(SYSTEM_ROLES.scratch, this.#slotAddress(this.#somePage()))
+    this.#callSlotIn(this.#somePage())
+  }
+
+  #callSlotIn(page: number): void {
+    this.#constant(SYSTEM_ROLES.scratch, this.#slotAddress(page))
     this.#emit('jalr', SLOT_LINK, SYSTEM_ROLES.scratch, 4 * this.#random.below(SLOT_WORDS))
   }
 
