@@ -5,7 +5,7 @@
 import { connect } from 'node:net'
 import { parseAddress } from '../src/net/address.ts'
 import { FrameSocket } from '../src/net/frame-socket.ts'
-import { echoReply, echoRequest } from './echo-machine.ts'
+import { ECHO_POISON, echoReply, echoRequest } from './echo-machine.ts'
 
 const CLIENT_MAC = Uint8Array.of(2, 0, 0, 0, 0, 9)
 const BROADCAST = new Uint8Array(6).fill(0xff)
@@ -59,6 +59,11 @@ export class EchoClient {
       await this.increment()
       await new Promise((resolve) => setTimeout(resolve, 2))
     }
+  }
+
+  /** Makes the replicas of the machine diverge. */
+  poison(): void {
+    this.#socket.send(echoRequest(BROADCAST, CLIENT_MAC, ECHO_POISON))
   }
 
   stop(): void {

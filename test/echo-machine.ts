@@ -16,6 +16,8 @@ const RATE_ONE = 2n ** 32n
 /** Local experimental ethertype (IEEE 802, 9.2.3). */
 export const ECHO_ETHERTYPE = 0x88b5
 export const ECHO_FRAME_BYTES = 60
+/** A request with this number makes the machine's replicas diverge. */
+export const ECHO_POISON = 0xffff_ffff
 
 /** The request with number `id` from `client` to the machine. */
 export function echoRequest(guest: Uint8Array, client: Uint8Array, id: number): Uint8Array {
@@ -140,6 +142,11 @@ class EchoMachine implements Machine {
   }
 
   #serve(client: Uint8Array, id: number): void {
+    if (id === ECHO_POISON) {
+      // What a machine must never do: its state now depends on the process it runs in.
+      this.#mix(process.pid)
+      return
+    }
     if (id > this.#lastId) {
       this.#lastId = id
       this.#count += 1

@@ -2,18 +2,23 @@
  * Real processes, real sockets, real signals, and a machine small enough to count with: what a client may and may
  * not notice when replicas die, stall and are told to end.
  */
+
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { isAlive } from '../src/cluster/background.ts'
 import { gatewayControlAddress } from '../src/cluster/lifecycle.ts'
 import type { VmStatus } from '../src/cluster/vm-status.ts'
 import { GatewayClient } from '../src/net/gateway-control.ts'
+import { LogReader } from '../src/replay/log-file.ts'
+import { Replayer } from '../src/replay/replayer.ts'
 import { EchoClient } from './echo-client.ts'
+import { createMachine } from './echo-machine.ts'
 import { TestCluster, until } from './test-cluster.ts'
 
 let world: TestCluster
-let vm: string
+let vm = ''
 let number = 0
 let client: EchoClient
 
@@ -22,24 +27,25 @@ beforeAll(async () => {
 })
 afterAll(() => world.down())
 afterEach(async () => {
-  client.close()
-  await world.cluster.remove(vm, { force: true })
+  client?.close()
+  if (vm !== '') await world.cluster.remove(vm, { force: true })
+  vm = ''
 })
+
+const echo = {
+  image: 'echo',
+  boot: null,
+  powerOffInput: ['poweroff\n'],
+  memoryBytes: 64 * 1024 * 1024,
+  publish: [],
+  plainPort: true,
+  machineModule: new URL('./echo-machine.ts', import.meta.url).href,
+}
 
 /** Starts an echo machine and a client that counts with it. */
 async function start(options: { protect: boolean } = { protect: true }): Promise<VmStatus> {
   vm = `echo-${++number}`
-  const status = await world.cluster.run({
-    name: vm,
-    image: 'echo',
-    boot: null,
-    powerOffInput: ['poweroff\n'],
-    memoryBytes: 64 * 1024 * 1024,
-    publish: [],
-    protect: options.protect,
-    plainPort: true,
-    machineModule: new URL('./echo-machine.ts', import.meta.url).href,
-  })
+  const status = await world.cluster.run({ ...echo, name: vm, protect: options.protect })
   const segments = await new GatewayClient(gatewayControlAddress(world.cluster.layout)).list()
   client = new EchoClient(segments.find((segment) => segment.vm === vm)!.plainAddress!)
   await client.increment()
@@ -139,6 +145,46 @@ test('a backup that is stopped is given up; when it goes on it halts', async () 
   expect(await typesOf(vm)).not.toContain('went-live')
 })
 
+test('a backup that comes to another state is discarded, loudly, and the log that shows it is kept', async () => {
+  const before = await start()
+  await countOn(20)
+  client.poison()
+  const diverged = await world.event(vm, 'diverged')
+  expect(diverged.host).toBe(before.backup!.host)
+  await world.event(vm, 'unprotected', (event) => event.generation === 2)
+  await untilEnded(before.backup!.pid)
+  await countOn(50)
+  expect(client).toMatchObject({ wrong: 0 })
+  expect(await typesOf(vm)).not.toContain('went-live')
+  const bytes = readFileSync(String(diverged.log))
+  const log = new LogReader({
+    lengthBytes: bytes.length,
+    read: (at, length) => bytes.subarray(at, at + length),
+  })
+  const replayer = new Replayer(createMachine(log.config))
+  let frames = 0
+  expect(() => {
+    for (let item = log.next(); item.kind === 'frame'; item = log.next(), frames++)
+      replayer.replay(item.frame)
+  }).toThrow(expect.objectContaining({ code: 'REPLAY_DIVERGED' }))
+  expect(frames).toBe(diverged.frame)
+})
+
+test('a virtual machine outlives the agent that started it, and the cluster still ends with it', async () => {
+  const alone = await TestCluster.up(1)
+  try {
+    const { primary } = await alone.cluster.run({ ...echo, name: 'orphan', protect: false })
+    const [{ pid }] = await alone.cluster.hosts()
+    process.kill(pid, 'SIGKILL')
+    await untilEnded(pid)
+    expect(isAlive(primary!.pid)).toBe(true)
+    await alone.down()
+    expect(isAlive(primary!.pid)).toBe(false)
+  } finally {
+    await alone.down()
+  }
+})
+
 test('failover hands over on purpose', async () => {
   const before = await start()
   await countOn(20)
@@ -207,14 +253,7 @@ test('an unprotected machine dies with its replica, and says so', async () => {
 
 test('a name that is taken and a port in use are refused before anything starts', async () => {
   await start({ protect: false })
-  const options = {
-    image: 'echo',
-    boot: null,
-    powerOffInput: null,
-    memoryBytes: 64 * 1024 * 1024,
-    publish: [],
-    protect: false,
-  }
+  const options = { ...echo, protect: false }
   await expect(world.cluster.run({ ...options, name: vm })).rejects.toMatchObject({ code: 'VM_EXISTS' })
   const listener = createServer().listen(0, '127.0.0.1')
   await once(listener, 'listening')

@@ -22,7 +22,7 @@ import {
   stopOrderSchema,
   vmNameSchema,
 } from './agent-api.ts'
-import { endProcess, isAlive, logTail, startBackground, untilReady } from './background.ts'
+import { endProcess, isAlive, logTail, processOf, startBackground, untilReady } from './background.ts'
 import { ClusterError } from './errors.ts'
 import type { HostLayout } from './layout.ts'
 
@@ -141,6 +141,12 @@ export class HostAgent {
     }
   }
 
+  /** The replica's process, also one that another agent started or that does not answer; null when there is none. */
+  #process(vm: string): number | null {
+    const { pidFile, configFile } = this.#options.layout.vm(vm)
+    return processOf(pidFile, configFile)
+  }
+
   #vms(): string[] {
     return readdirSync(this.#options.layout.vms)
   }
@@ -150,11 +156,7 @@ export class HostAgent {
   }
 
   async #start(order: ReplicaOrder): Promise<ReplicaStatus> {
-    const running = this.#children.get(order.vm)
-    if (
-      (running && running.exitCode === null && running.signalCode === null) ||
-      (await this.#replicaStatus(order.vm))
-    ) {
+    if (this.#process(order.vm) !== null) {
       throw new ClusterError('VM_EXISTS', `A replica of ${order.vm} runs on ${this.#options.host} already.`)
     }
     const layout = this.#options.layout.vm(order.vm)
@@ -178,6 +180,7 @@ export class HostAgent {
       args: [layout.configFile],
       logFile: layout.processLog,
     })
+    writeFileSync(layout.pidFile, String(child.pid), { mode: 0o600 })
     this.#children.set(order.vm, child)
     this.#ending.delete(order.vm)
     child.on('exit', (code, signal) => void this.#exited(order.vm, child, code, signal))
@@ -198,9 +201,9 @@ export class HostAgent {
   }
 
   async #stop(vm: string, graceMs: number): Promise<void> {
+    const pid = this.#process(vm)
+    if (pid === null) return
     const status = await this.#replicaStatus(vm)
-    const pid = status?.pid ?? this.#children.get(vm)?.pid
-    if (pid === undefined || !isAlive(pid)) return
     this.#ending.add(vm)
     if (status !== null) {
       await callControl(

@@ -70,6 +70,20 @@ export function logTail(logFile: string): string {
   }
 }
 
+/**
+ * The process whose id was written to `pidFile`, if it is still that one: ids are used again, so its command line
+ * must hold `mark`. Null when it has ended.
+ */
+export function processOf(pidFile: string, mark: string): number | null {
+  try {
+    const pid = Number(readFileSync(pidFile, 'latin1'))
+    const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0')
+    return commandLine.includes(mark) && isAlive(pid) ? pid : null
+  } catch {
+    return null
+  }
+}
+
 /** Whether a process with this id is there and has not ended. */
 export function isAlive(pid: number): boolean {
   try {

@@ -4,10 +4,9 @@
  *
  *     DIR/cluster.json                    hosts and gateway, as `up` started them
  *     DIR/store/                          the shared store
- *     DIR/images/                         guest images
  *     DIR/gateway/                        sockets and log of the gateway
  *     DIR/hosts/HOST/agent.sock, agent.log, events.jsonl
- *     DIR/hosts/HOST/vms/VM/              config.json, control.sock, replica.log, diverged.log
+ *     DIR/hosts/HOST/vms/VM/              config.json, pid, control.sock, replica.log, diverged.log
  */
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -93,6 +92,11 @@ export class ReplicaLayout {
 
   get controlSocket(): string {
     return join(this.directory, 'control.sock')
+  }
+
+  /** Its process id, for when it does not answer. */
+  get pidFile(): string {
+    return join(this.directory, 'pid')
   }
 
   /** What the process wrote to stdout and stderr: diagnostics. */

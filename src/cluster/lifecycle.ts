@@ -1,5 +1,5 @@
 /** Starts and stops a local cluster: one agent process for each host, and the gateway outside them all. */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { extname, join } from 'node:path'
 import { z } from 'zod'
 import { callControl } from '../control/client.ts'
@@ -8,9 +8,9 @@ import { GatewayClient } from '../net/gateway-control.ts'
 import { raiseThread } from '../replica/priority.ts'
 import { openDirectoryStore } from '../store/directory.ts'
 import { doneSchema, hostStatusSchema } from './agent-api.ts'
-import { endProcess, isAlive, startBackground, untilReady } from './background.ts'
+import { endProcess, isAlive, processOf, startBackground, untilReady } from './background.ts'
 import { ClusterError } from './errors.ts'
-import { ClusterLayout } from './layout.ts'
+import { ClusterLayout, type HostLayout } from './layout.ts'
 
 /** More hosts than one machine can stand for. */
 export const HOSTS_MAX = 16
@@ -118,6 +118,14 @@ function writeClusterState(layout: ClusterLayout, state: ClusterState): void {
   renameSync(temporary, layout.stateFile)
 }
 
+function orphans(host: HostLayout): number[] {
+  if (!existsSync(host.vms)) return []
+  return readdirSync(host.vms)
+    .map((vm) => host.vm(vm))
+    .map(({ pidFile, configFile }) => processOf(pidFile, configFile))
+    .filter((pid) => pid !== null)
+}
+
 /** Stops every virtual machine and every process. Does nothing when the cluster is not up. */
 export async function clusterDown(directory: string): Promise<boolean> {
   const layout = new ClusterLayout(directory)
@@ -135,6 +143,8 @@ export async function clusterDown(directory: string): Promise<boolean> {
         doneSchema,
       ).catch(() => {})
       if (isAlive(pid)) await endProcess(pid, AGENT_END_MS_MAX)
+      // Replicas live without their agent; one whose agent was killed is still to be ended.
+      await Promise.all(orphans(layout.host(host)).map((orphan) => endProcess(orphan, 0)))
     }),
   )
   if (isAlive(state.gateway.pid)) await endProcess(state.gateway.pid, GATEWAY_END_MS_MAX)

@@ -42,7 +42,8 @@ export class BackupShell implements Shell {
   cpuReported(report: CpuReport): void {
     if (report.kind === 'diverged') {
       const sequence = protocolSequence(report.sequence)
-      this.#parts.event('diverged', { frame: report.sequence, detail: report.message })
+      const { logFile } = this.#parts.config
+      this.#parts.event('diverged', { frame: report.sequence, detail: report.message, log: logFile })
       this.#events.post({ kind: 'diverged', sequence })
     }
     if (report.kind !== 'replayed') return
