@@ -21,6 +21,9 @@ const IMPORTED = [
   'fence',
 ] as const
 
+/** Visits that make a place count as a target of computed jumps nearby. */
+const ARRIVALS_MIN = 8
+
 interface Candidate {
   readonly page: number
   readonly offset: number
@@ -106,11 +109,22 @@ export class CodeCache {
     if (mode === MODE.other) return null
     const page = Math.floor((at - layout.ram) / PAGE_BYTES)
     const offset = (at - layout.ram) % PAGE_BYTES
-    const blocks = findRegion(
-      new DataView(this.#core.memory.buffer, layout.ram + page * PAGE_BYTES, PAGE_BYTES),
-      offset,
-    )
+    const code = new DataView(this.#core.memory.buffer, layout.ram + page * PAGE_BYTES, PAGE_BYTES)
+    const blocks = findRegion(code, offset, this.#arrivals(page, mode))
     return blocks.length === 0 ? null : { page, offset, mode, blocks }
+  }
+
+  /** Offsets in a page at which control arrived now and then. */
+  #arrivals(page: number, mode: number): number[] {
+    const { layout } = this.#core
+    const table = this.#words[(layout.pageCode + (mode * layout.pageCount + page) * 4) / 4]
+    if (table === 0) return []
+    const found: number[] = []
+    for (let offset = 0; offset < PAGE_BYTES; offset += 2) {
+      const entry = this.#words[(table + offset * 2) / 4]
+      if (entry > 0 || entry <= -ARRIVALS_MIN) found.push(offset)
+    }
+    return found
   }
 
   #install(candidates: readonly Candidate[]): void {

@@ -7,6 +7,8 @@
 export interface FlowGraph {
   /** Successors of each node by index; node 0 is the entry. */
   readonly successors: readonly (readonly number[])[]
+  /** Nodes that must be reachable by a label of their own, as the targets of a table are. */
+  readonly labelled?: ReadonlySet<number>
 }
 
 export interface Structure {
@@ -51,7 +53,14 @@ export function structure(graph: FlowGraph): Structure {
     if (irreducible) continue
     const children = graph.successors.map((): number[] => [])
     for (const node of order) if (node !== 0) children[dominator[node]].push(node)
-    return { order, position, children, isLoopHeader, isMerge: forwardIn.map((n) => n > 1), cut }
+    return {
+      order,
+      position,
+      children,
+      isLoopHeader,
+      isMerge: forwardIn.map((n, node) => n > 1 || (n > 0 && graph.labelled?.has(node) === true)),
+      cut,
+    }
   }
 }
 

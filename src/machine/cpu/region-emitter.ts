@@ -17,7 +17,7 @@ import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import { readControl, readField, writeField, ZERO } from './access.ts'
 import { type Structure, structure } from './control-flow.ts'
 import { fastTlb, PAGE_BYTES } from './layout.ts'
-import type { Block } from './region-graph.ts'
+import type { Block, Terminator } from './region-graph.ts'
 import { type RegionContext, type RegionExits, RegionOperands } from './region-operands.ts'
 import { isFloatStore } from './semantics.ts'
 import { xAddress } from './state.ts'
@@ -47,6 +47,8 @@ class RegionEmitter implements RegionExits {
   readonly budget: Local
   readonly #depth: Local
   readonly #exitPc: Local
+  /** The block whose instructions are being emitted. */
+  #current = 0
   #leaveLabel!: Label
   #returnLabel!: Label
   #bailLabel!: Label
@@ -56,7 +58,10 @@ class RegionEmitter implements RegionExits {
     this.context = context
     this.#blocks = blocks
     this.#indexOf = new Map(blocks.map((b, i) => [b.offset, i]))
-    this.#structure = structure({ successors: blocks.map((b) => this.#successors(b)) })
+    this.#structure = structure({
+      successors: blocks.map((b) => this.#successors(b)),
+      labelled: new Set(blocks.flatMap((b) => (b.terminator.kind === 'computed' ? this.#successors(b) : []))),
+    })
     this.#isCheckpoint = blocks.map((_, i) => i === 0 || this.#structure.isLoopHeader[i])
     for (const block of blocks) {
       const back = block.terminator.kind === 'call' ? this.#indexOf.get(block.terminator.returnTo) : undefined
@@ -101,6 +106,36 @@ class RegionEmitter implements RegionExits {
   leave(pc: Expr): void {
     this.f.set(this.#exitPc, pc)
     this.f.br(this.#leaveLabel)
+  }
+
+  /** A computed jump: by a table to the places in the region that are known as targets, else out of it. */
+  jumpTo(pc: Expr): void {
+    const { f } = this
+    f.set(this.#exitPc, pc)
+    const node = this.#current
+    const targets = this.#successors(this.#blocks[node]).filter((to) => !this.#isCut(node, to))
+    if (targets.length === 0) {
+      f.br(this.#leaveLabel)
+      return
+    }
+    f.brIf(this.#leaveLabel, i64.ne(i64.and(this.#exitPc.get, i64.const(-PAGE_BYTES)), this.page.get))
+    const offsets = targets.map((to) => this.#blocks[to].offset)
+    const first = Math.min(...offsets)
+    const labels = new Array<Label>((Math.max(...offsets) - first) / 2 + 1).fill(this.#leaveLabel)
+    for (const to of targets) labels[(this.#blocks[to].offset - first) / 2] = this.#labelOf(node, to)
+    const distance = i32.sub(i32.and(i32.wrap(this.#exitPc.get), i32.const(PAGE_BYTES - 1)), i32.const(first))
+    f.brTable(i32.shrU(distance, i32.const(1)), labels, this.#leaveLabel)
+  }
+
+  #isCut(from: number, to: number): boolean {
+    return this.#structure.cut.has(from * this.#blocks.length + to)
+  }
+
+  #labelOf(from: number, to: number): Label {
+    const { position } = this.#structure
+    const label = position[to] <= position[from] ? this.#loopLabels.get(to) : this.#followLabels.get(to)
+    if (label === undefined) throw new Error('a branch target has no label')
+    return label
   }
 
   /** A guest return: to the Wasm caller if there is one. */
@@ -180,16 +215,9 @@ class RegionEmitter implements RegionExits {
   }
 
   #successors(block: Block): number[] {
-    const t = block.terminator
-    const offsets =
-      t.kind === 'branch'
-        ? [t.otherwise, t.taken]
-        : t.kind === 'jump' || t.kind === 'fall'
-          ? [t.to]
-          : t.kind === 'call'
-            ? [t.returnTo]
-            : []
-    return offsets.map((o) => this.#indexOf.get(o)).filter((i) => i !== undefined)
+    return successorsOf(block.terminator)
+      .map((offset) => this.#indexOf.get(offset))
+      .filter((i) => i !== undefined)
   }
 
   #longestWays(): number[] {
@@ -234,6 +262,7 @@ class RegionEmitter implements RegionExits {
 
   #emitBlock(node: number): void {
     const { f } = this
+    this.#current = node
     const block = this.#blocks[node]
     const count = block.instructions.length
     if (this.#isCheckpoint[node]) {
@@ -284,19 +313,36 @@ class RegionEmitter implements RegionExits {
     if (t.kind === 'fall' || t.kind === 'jump') this.#go(node, t.to)
     else if (t.kind === 'call') this.#go(node, t.returnTo)
     else if (t.kind === 'stop') this.bail(t.at, 0)
-    // 'leave' was emitted by the instruction itself.
+    // The others were emitted by the instruction itself.
   }
 
   #go(from: number, offset: number): void {
     const to = this.#indexOf.get(offset)
-    const { position, isMerge, cut } = this.#structure
-    if (to === undefined || cut.has(from * this.#blocks.length + to)) {
+    const { position, isMerge } = this.#structure
+    if (to === undefined || this.#isCut(from, to)) {
       this.leave(this.pc(offset))
       return
     }
-    if (position[to] <= position[from]) this.f.br(this.#loopLabels.get(to) as Label)
-    else if (isMerge[to]) this.f.br(this.#followLabels.get(to) as Label)
-    else this.#emitTree(to)
+    if (position[to] > position[from] && !isMerge[to]) this.#emitTree(to)
+    else this.f.br(this.#labelOf(from, to))
+  }
+}
+
+/** Offsets at which a block's end may lead, known places only. */
+function successorsOf(terminator: Terminator): readonly number[] {
+  switch (terminator.kind) {
+    case 'branch':
+      return [terminator.otherwise, terminator.taken]
+    case 'jump':
+    case 'fall':
+      return [terminator.to]
+    case 'call':
+      return [terminator.returnTo]
+    case 'computed':
+      return terminator.targets
+    case 'leave':
+    case 'stop':
+      return []
   }
 }
 

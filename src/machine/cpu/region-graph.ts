@@ -26,7 +26,9 @@ export type Terminator =
   | { readonly kind: 'jump'; readonly to: number }
   /** A call; control is expected back at `returnTo`. */
   | { readonly kind: 'call'; readonly returnTo: number }
-  /** Leaves the region for a place that is computed. */
+  /** Jumps to a computed place; `targets` are places inside the region where such jumps were seen to go. */
+  | { readonly kind: 'computed'; readonly targets: readonly number[] }
+  /** Leaves the region. */
   | { readonly kind: 'leave' }
   /** The next instruction is the interpreter's. */
   | { readonly kind: 'stop'; readonly at: number }
@@ -49,11 +51,33 @@ const INTERPRETED: ReadonlySet<string> = new Set(['ebreak', 'mret', 'wfi'])
 /** A read-modify-write of mip is more than reading and writing it. */
 const MIP = 0x344
 
-/** The blocks of the region, the entry first. Empty when its first instruction is not one to compile. */
-export function findRegion(page: DataView, entry: number): Block[] {
+/**
+ * The blocks of the region, the entry first. Empty when its first instruction is not one to compile.
+ *
+ * `arrivals` are offsets at which control was seen to arrive. If the region holds a computed jump that is no return,
+ * those nearby are taken for its targets, as the cases of a switch are: a wrong guess costs only code.
+ */
+export function findRegion(page: DataView, entry: number, arrivals: readonly number[] = []): Block[] {
+  const placed = explore(page, [entry])
+  if (!placed.has(entry)) return []
+  const hasComputedJump = [...placed.values()].some((one) => terminatorOf(one, []).kind === 'computed')
+  if (!hasComputedJump) return cutBlocks(entry, placed, leadersOf(entry, placed, []), [])
+  const targets = arrivals
+    .filter((a) => Math.abs(a - entry) <= SWITCH_SPAN_BYTES)
+    .slice(0, COMPUTED_TARGETS_MAX)
+  const withTargets = explore(page, [entry, ...targets])
+  const known = targets.filter((t) => withTargets.has(t))
+  return cutBlocks(entry, withTargets, leadersOf(entry, withTargets, known), known)
+}
+
+/** Cases of a switch lie close to it; further away other functions begin. */
+const SWITCH_SPAN_BYTES = 1024
+/** More targets than this make the region too large to be compiled soon. */
+const COMPUTED_TARGETS_MAX = 32
+
+function explore(page: DataView, from: readonly number[]): Map<number, PlacedInstruction> {
   const placed = new Map<number, PlacedInstruction>()
-  const leaders = new Set([entry])
-  const open = [entry]
+  const open = [...from]
   while (open.length > 0 && placed.size < REGION_INSTRUCTIONS_MAX) {
     let offset = open.shift() as number
     for (;;) {
@@ -63,16 +87,26 @@ export function findRegion(page: DataView, entry: number): Block[] {
       placed.set(offset, one)
       const next = offset + one.length
       if (one.instruction.uses.includes('flow')) {
-        for (const target of successors(one)) {
-          leaders.add(target)
-          if (target >= 0 && target < PAGE_BYTES) open.push(target)
-        }
+        open.push(...successors(one).filter((target) => target >= 0 && target < PAGE_BYTES))
         break
       }
       offset = next
     }
   }
-  return placed.has(entry) ? cutBlocks(entry, placed, leaders) : []
+  return placed
+}
+
+/** Where blocks must begin. */
+function leadersOf(
+  entry: number,
+  placed: ReadonlyMap<number, PlacedInstruction>,
+  targets: readonly number[],
+): Set<number> {
+  const leaders = new Set([entry, ...targets])
+  for (const one of placed.values()) {
+    if (one.instruction.uses.includes('flow')) for (const target of successors(one)) leaders.add(target)
+  }
+  return leaders
 }
 
 /** Decodes at an offset; null for what a region cannot hold: another page's bytes, illegal or system instructions. */
@@ -102,29 +136,47 @@ function isReservedRounding(word: number): boolean {
 
 /** Known places control may go to inside the region. */
 function successors(one: PlacedInstruction): number[] {
-  const terminator = terminatorOf(one)
+  const terminator = terminatorOf(one, [])
   if (terminator.kind === 'branch') return [terminator.otherwise, terminator.taken]
   if (terminator.kind === 'jump') return [terminator.to]
   if (terminator.kind === 'call') return [terminator.returnTo]
   return []
 }
 
-function terminatorOf(one: PlacedInstruction): Terminator {
+function terminatorOf(one: PlacedInstruction, targets: readonly number[]): Terminator {
   const next = one.offset + one.length
   if (one.instruction.immediate === 'B') {
     return { kind: 'branch', taken: one.offset + one.immediate, otherwise: next }
   }
-  const links = ((one.word >>> 7) & 31) !== 0
   const { name } = one.instruction
-  if ((name === 'jal' || name === 'jalr') && links) return { kind: 'call', returnTo: next }
-  if (name === 'jal') return { kind: 'jump', to: one.offset + one.immediate }
+  if (isCall(one.word) && (name === 'jal' || name === 'jalr')) return { kind: 'call', returnTo: next }
+  const links = ((one.word >>> 7) & 31) !== 0
+  if (name === 'jal' && !links) return { kind: 'jump', to: one.offset + one.immediate }
+  // A link through another register is a stub's: it goes to one place, which is not here.
+  if (name === 'jalr' && !links && !isReturn(one.word)) return { kind: 'computed', targets }
   return { kind: 'leave' }
 }
+
+/** Calls link through the registers that the specification has return-address stacks look at. */
+export function isCall(jump: number): boolean {
+  const link = (jump >>> 7) & 31
+  return link === RETURN_ADDRESS || link === ALTERNATE_LINK
+}
+
+/** Returns use the registers that calls link through (The RISC-V Instruction Set Manual, Volume I, 2.5.1: hints for return-address stacks). */
+export function isReturn(jalr: number): boolean {
+  const from = (jalr >>> 15) & 31
+  return from === RETURN_ADDRESS || from === ALTERNATE_LINK
+}
+
+const RETURN_ADDRESS = 1
+const ALTERNATE_LINK = 5
 
 function cutBlocks(
   entry: number,
   placed: ReadonlyMap<number, PlacedInstruction>,
   leaders: ReadonlySet<number>,
+  targets: readonly number[],
 ): Block[] {
   const blocks: Block[] = []
   const starts = [entry, ...[...leaders].filter((l) => l !== entry && placed.has(l)).sort((a, b) => a - b)]
@@ -140,7 +192,7 @@ function cutBlocks(
       }
       instructions.push(one)
       offset += one.length
-      if (one.instruction.uses.includes('flow')) terminator = terminatorOf(one)
+      if (one.instruction.uses.includes('flow')) terminator = terminatorOf(one, targets)
       else if (leaders.has(offset)) terminator = { kind: 'fall', to: offset }
     }
     blocks.push({ offset: start, instructions, terminator })

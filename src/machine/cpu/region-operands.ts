@@ -4,7 +4,7 @@ import type { FunctionBuilder, Local } from '../../wasm/function.ts'
 import { CAUSE, readControl, readField, writeField, ZERO } from './access.ts'
 import { fastTlb, type Layout, MODE, PAGE_BYTES, RAM_START } from './layout.ts'
 import { LOADS, STORES } from './memory-access.ts'
-import type { PlacedInstruction } from './region-graph.ts'
+import { isCall, isReturn, type PlacedInstruction } from './region-graph.ts'
 import type { CsrKind, Library, LoadKind, Operands, StoreWidth, SystemKind } from './semantics.ts'
 import { isFloatStore } from './semantics.ts'
 import { fAddress } from './state.ts'
@@ -33,14 +33,11 @@ export interface RegionExits {
   pc(offset: number): Expr
   leave(pc: Expr): void
   returnTo(pc: Expr): void
+  jumpTo(pc: Expr): void
   call(target: Expr, returnOffset: number): void
   leaveUnlessAttention(pc: Expr): void
   bail(offset: number, unused: number): void
 }
-
-/** Registers that hold return addresses (The RISC-V Instruction Set Manual, Volume I, 2.5.1: hints for return-address stacks). */
-const RETURN_ADDRESS = 1
-const ALTERNATE_LINK = 5
 
 /** Operands known at compile time: constants and locals. `remaining` counts this instruction and those after it in its block. */
 export class RegionOperands implements Operands {
@@ -205,15 +202,14 @@ export class RegionOperands implements Operands {
   }
 
   jump(target: Expr): void {
-    const links = ((this.#one.word >>> 7) & 31) !== 0
-    if (links) {
-      this.#emitter.call(target, this.#one.offset + this.#one.length)
-    } else if (this.#one.instruction.name === 'jalr') {
-      const from = (this.#one.word >>> 15) & 31
-      if (from === RETURN_ADDRESS || from === ALTERNATE_LINK) this.#emitter.returnTo(target)
-      else this.#emitter.leave(target)
-    }
-    // A plain jump to a known place is the block's terminator.
+    const { word, instruction, offset, length } = this.#one
+    const links = ((word >>> 7) & 31) !== 0
+    if (isCall(word)) this.#emitter.call(target, offset + length)
+    else if (instruction.name === 'jal') {
+      // A plain jump to a known place is the block's terminator.
+      if (links) this.#emitter.leave(target)
+    } else if (!links && isReturn(word)) this.#emitter.returnTo(target)
+    else this.#emitter.jumpTo(target)
   }
 
   branch(condition: Expr): void {
