@@ -1,37 +1,6 @@
-/** The command `understudy`. */
-import { readFileSync } from 'node:fs'
-import { Command } from 'commander'
-import { registerClusterVerbs } from './cluster-verbs.ts'
-import { registerConsoleVerb } from './console-verb.ts'
-import { registerDemoVerb } from './demo.ts'
-import { registerEventVerbs } from './event-verbs.ts'
-import { EXIT_USAGE, reportError } from './exit-codes.ts'
-import { registerImageVerbs } from './image-verbs.ts'
-import { registerMachineVerbs } from './machine.ts'
-import { registerVmVerbs } from './vm-verbs.ts'
+/** The command `understudy`. The program itself is imported only once the cache of compiled code is in use. */
+import { useCompileCache } from '../cluster/compile-cache.ts'
 
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
-}
-
-const program = new Command('understudy')
-  .description('Fault-tolerant virtual machines: a guest that outlives its host.')
-  .version(version())
-  .showHelpAfterError('(--help tells more)')
-  // Commander's own errors are about the command line; help and version are none.
-  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE))
-
-registerClusterVerbs(program)
-registerVmVerbs(program)
-registerConsoleVerb(program)
-registerEventVerbs(program)
-registerImageVerbs(program)
-registerMachineVerbs(program)
-registerDemoVerb(program)
-
-try {
-  await program.parseAsync()
-} catch (error) {
-  process.exitCode = reportError(error, (text) => process.stderr.write(text))
-}
+useCompileCache()
+const { runProgram } = await import('./program.ts')
+await runProgram()

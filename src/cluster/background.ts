@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { withCompileCache } from './compile-cache.ts'
 import { ClusterError } from './errors.ts'
 
 /** How often a process that starts or ends is looked at. */
@@ -26,7 +27,7 @@ export function startBackground(options: BackgroundOptions): ChildProcess {
     const child = spawn(
       process.execPath,
       [...(options.execArgv ?? []), options.module.pathname, ...options.args],
-      { detached: true, stdio: ['ignore', log, log] },
+      { detached: true, stdio: ['ignore', log, log], env: withCompileCache(process.env) },
     )
     child.unref()
     return child
