@@ -20,7 +20,7 @@ export function ensureSetup({ test = false } = {}) {
   if (process.platform !== 'linux') throw new SetupError(`needs Linux; this is ${process.platform}.`)
   if (!packagesMatchLockfile()) {
     say('installing npm packages, Node 26 among them (about 60 MB)')
-    npm(['ci', '--no-audit', '--no-fund'])
+    npm(['ci', '--no-audit', '--no-fund', '--loglevel=error'])
   }
   if (bundledNode() === null) {
     // Some npm configurations keep install scripts from running; this package's fetches its binary in one.
