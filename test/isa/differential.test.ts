@@ -5,38 +5,15 @@
 import { beforeAll, expect, test } from 'vitest'
 import { ENGINES } from '../../src/machine/cpu/isa-test/engine.ts'
 import { engineRunner, firstDifference, QEMU, report, runPrograms, shrink } from './differential.ts'
+import { MIXES } from './mixes.ts'
 import { qemuVersion } from './qemu.ts'
-import { EVEN_MIX, type Mix, randomProgram } from './random-program.ts'
+import { randomProgram } from './random-program.ts'
 
 const SEED = Number(process.env.ISA_SEED ?? Math.floor(Math.random() * 2 ** 31))
 const PROGRAMS_PER_BATCH = 80
 const ITEMS_PER_PROGRAM = 120
 /** Instructions that each engine must retire; a fifth of them are distinct, the others repeat in loops and passes. */
-const RETIRED_MIN = 1_500_000n
-
-const MIXES: { readonly [name: string]: Mix } = {
-  even: EVEN_MIX,
-  'integer and compressed': {
-    integer: 50,
-    compressed: 30,
-    floating: 0,
-    memory: 10,
-    atomic: 2,
-    csr: 0,
-    control: 8,
-  },
-  'floating point': { integer: 5, compressed: 3, floating: 80, memory: 4, atomic: 0, csr: 5, control: 3 },
-  'memory and atomics': {
-    integer: 10,
-    compressed: 5,
-    floating: 3,
-    memory: 50,
-    atomic: 25,
-    csr: 0,
-    control: 7,
-  },
-  'control flow': { integer: 25, compressed: 20, floating: 10, memory: 10, atomic: 3, csr: 2, control: 30 },
-}
+const RETIRED_MIN = 2_500_000n
 
 beforeAll(async () => {
   expect(

@@ -12,6 +12,7 @@ import { type Batch, type BatchResult, buildBatch, readResults } from './batch.t
 import type { Item, Program } from './program.ts'
 import { type ProgramResult, programListing } from './program-code.ts'
 import { runQemu } from './qemu.ts'
+import { reductions } from './reductions.ts'
 
 export interface RunnerResult {
   readonly results: Uint8Array
@@ -129,34 +130,6 @@ async function firstFailing(
     }
   }
   return null
-}
-
-/** Every list of items that is one step smaller; big steps (halves) first. */
-export function reductions(items: readonly Item[]): Item[][] {
-  const out: Item[][] = []
-  for (let chunk = items.length >> 1; chunk >= 1; chunk >>= 1) {
-    for (let start = 0; start + chunk <= items.length; start += chunk) out.push(items.toSpliced(start, chunk))
-  }
-  items.forEach((item, n) => {
-    if (item.kind === 'run') {
-      if (item.instructions.length > 1) {
-        item.instructions.forEach((_, i) => {
-          // Dropping the address computation of an access would send it astray.
-          if (i < item.instructions.length - 1 && touchesMemory(item)) return
-          out.push(items.with(n, { kind: 'run', instructions: item.instructions.toSpliced(i, 1) }))
-        })
-      }
-      return
-    }
-    if (item.kind === 'word') return
-    out.push(items.toSpliced(n, 1, ...item.items))
-    for (const inside of reductions(item.items)) out.push(items.with(n, { ...item, items: inside }))
-  })
-  return out
-}
-
-function touchesMemory(item: Item & { kind: 'run' }): boolean {
-  return item.instructions.some(({ mnemonic }) => /^(c\.)?f?[ls]([bhwd]u?)(sp)?$|^(lr|sc|amo)/.test(mnemonic))
 }
 
 /** A report of a failure for people: the seed, the program, what differs. */
