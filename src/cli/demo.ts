@@ -5,14 +5,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { Cluster } from '../cluster/cluster.ts'
+import { ClusterError } from '../cluster/errors.ts'
 import { EventReader } from '../cluster/events.ts'
-import { ClusterLayout, stateDirectory } from '../cluster/layout.ts'
-import { clusterDown, clusterUp, readClusterState } from '../cluster/lifecycle.ts'
+import { stateDirectory } from '../cluster/layout.ts'
+import { clusterDown, clusterUp } from '../cluster/lifecycle.ts'
 import type { VmStatus } from '../cluster/vm-status.ts'
 import { buildImage } from '../image/build.ts'
 import type { OpenedImage } from '../image/directory.ts'
 import { progressDisplay } from '../image/progress.ts'
 import { NetError } from '../net/errors.ts'
+import type { UnderstudyEvent } from '../replica/event-log.ts'
 import { type DirectoryFlag, withDirectory } from './cluster-verbs.ts'
 import { describeEvent } from './event-verbs.ts'
 import { formatCount } from './output.ts'
@@ -26,6 +28,9 @@ const GUEST_REDIS = 6379
 /** Ports that are easy to remember; free ones are taken where these are in use. */
 const HOST_HTTP = 8080
 const HOST_REDIS = 6379
+
+/** 128 and the number of SIGINT, as shells have it. */
+const EXIT_INTERRUPTED = 130
 
 /** A boot takes seconds; after this something is wrong. */
 const BOOT_MS_MAX = 180_000
@@ -42,7 +47,11 @@ export function registerDemoVerb(program: Command): void {
     )
     .action(async (flags: DirectoryFlag) => {
       const stop = new AbortController()
-      process.on('SIGINT', () => stop.abort())
+      process.on('SIGINT', () => {
+        // Who is in a hurry presses it twice; `understudy down` then does the rest.
+        if (stop.signal.aborted) process.exit(EXIT_INTERRUPTED)
+        stop.abort()
+      })
       process.on('SIGTERM', () => stop.abort())
       await new Demo(stateDirectory(flags.dir), stop.signal).run()
     })
@@ -53,6 +62,7 @@ class Demo {
   readonly #signal: AbortSignal
   readonly #screen = new Screen()
   #counter: RedisCounter | null = null
+  #longestMs = 0
 
   constructor(directory: string, signal: AbortSignal) {
     this.#directory = directory
@@ -61,10 +71,8 @@ class Demo {
 
   async run(): Promise<void> {
     const image = await buildImage(IMAGE, { progress: progressDisplay(process.stderr) })
-    const state = readClusterState(new ClusterLayout(this.#directory))
-    if (state !== null) await clusterDown(this.#directory)
-    await clusterUp(this.#directory, 2)
-    this.#screen.line('cluster up: host-1, host-2 and the gateway')
+    if (this.#signal.aborted) return
+    const own = await this.#bringUp()
     const cluster = await Cluster.open(this.#directory)
     try {
       if ((await cluster.list()).some((vm) => vm.name === NAME)) await cluster.remove(NAME, { force: true })
@@ -74,7 +82,20 @@ class Demo {
       this.#screen.line('taking everything down')
       await cluster.remove(NAME, { force: true }).catch(() => {})
       await cluster.close()
-      await clusterDown(this.#directory)
+      if (own) await clusterDown(this.#directory)
+    }
+  }
+
+  /** Whether the cluster is this command's own, to be taken down at its end. One that runs already is used. */
+  async #bringUp(): Promise<boolean> {
+    try {
+      await clusterUp(this.#directory, 2)
+      this.#screen.line('cluster up: host-1, host-2 and the gateway')
+      return true
+    } catch (error) {
+      if (!(error instanceof ClusterError) || error.code !== 'CLUSTER_ALREADY_UP') throw error
+      this.#screen.line(`using the cluster that runs in ${this.#directory}`)
+      return false
     }
   }
 
@@ -88,6 +109,7 @@ class Demo {
     const following = (async () => {
       for await (const event of events.follow(this.#signal)) {
         if (event.vm === NAME) this.#screen.line(describeEvent(event))
+        if (event.type === 'went-live') await this.#reportTakeover(event)
       }
     })()
     await this.#watch(cluster)
@@ -105,12 +127,14 @@ class Demo {
       if (await answers(http)) {
         // Redis may be a moment later: until then its port refuses.
         this.#counter?.stop()
-        this.#counter = new RedisCounter(redis, 'demo', COUNT_INTERVAL_MS)
-        const counts = await this.#counter.start().then(
+        const counter = new RedisCounter(redis, 'demo', COUNT_INTERVAL_MS)
+        this.#counter = counter
+        const counts = await counter.start().then(
           () => true,
           () => false,
         )
         if (!counts) continue
+        counter.takeWorstMs()
         this.#screen.line(`the guest answers after ${(elapsedMs / 1000).toFixed(1)} s`)
         return true
       }
@@ -119,18 +143,35 @@ class Demo {
     return false
   }
 
+  /** What the takeover cost, once the client has its answer and shows that it goes on. */
+  async #reportTakeover(event: UnderstudyEvent): Promise<void> {
+    const before = this.#counter!.report.acknowledged
+    while (this.#counter!.report.acknowledged < before + 2 && !this.#signal.aborted) await sleep(20)
+    const [detection, arbitration, goLive] = [event.detectionMs, event.arbitrationMs, event.goLiveMs].map(
+      (ms) => `${Number(ms).toFixed(0)} ms`,
+    )
+    this.#screen.line(
+      `takeover: noticed in ${detection}, decided in ${arbitration}, live in ${goLive}; ` +
+        `the client waited ${this.#worstMs().toFixed(0)} ms and its connection stands`,
+    )
+  }
+
+  /** The client's longest wait since it began to count in earnest. */
+  #worstMs(): number {
+    this.#longestMs = Math.max(this.#longestMs, this.#counter!.takeWorstMs())
+    return this.#longestMs
+  }
+
   async #watch(cluster: Cluster): Promise<void> {
-    let worstMs = 0
     while (!this.#signal.aborted) {
       const vm = await cluster.status(NAME)
       const client = this.#counter!.report
-      worstMs = Math.max(worstMs, this.#counter!.takeWorstMs())
       const primary = vm.primary === null ? 'none' : `${vm.primary.host} (pid ${vm.primary.pid})`
       this.#screen.status(
         `${vm.state}, ${vm.protection}, generation ${vm.generation}, primary ${primary}` +
           `${vm.lagMs === null ? '' : `, lag ${vm.lagMs.toFixed(0)} ms`}` +
           ` | client: ${client.acknowledged} increments, ${client.wrong} wrong, ${client.broken} resets,` +
-          ` longest wait ${worstMs.toFixed(0)} ms`,
+          ` longest wait ${this.#worstMs().toFixed(0)} ms`,
       )
       if (vm.state === 'stopped') {
         this.#screen.line('the virtual machine has ended: no replica is left')
