@@ -1,0 +1,89 @@
+/**
+ * `npm run measure -- SUBJECT [--json] [--rounds N]`: measures one of the promised figures (docs/promises.md) on this
+ * machine. Each subject starts what it needs in directories of its own and leaves nothing behind.
+ */
+import { parseArgs } from 'node:util'
+import { reportError } from '../src/cli/exit-codes.ts'
+import { circumstances, printReport, type Report } from './report.ts'
+
+interface Subject {
+  readonly summary: string
+  readonly roundsDefault: number
+  /** Loaded only when asked for. */
+  load(): Promise<(rounds: number) => Promise<Report>>
+}
+
+const SUBJECTS: { readonly [name: string]: Subject } = {
+  takeover: {
+    summary: 'kill -9 of the primary under a counting Redis client, a fresh pair each round',
+    roundsDefault: 20,
+    load: async () => (await import('./takeover.ts')).measureTakeover,
+  },
+  'backup-loss': {
+    summary: 'kill -9 of the backup under the same client',
+    roundsDefault: 5,
+    load: async () => (await import('./takeover.ts')).measureBackupLoss,
+  },
+  stop: {
+    summary: 'SIGSTOP of the primary for 5 s, then SIGCONT',
+    roundsDefault: 3,
+    load: async () => (await import('./takeover.ts')).measureStoppedPrimary,
+  },
+  boot: {
+    summary: 'boot of tiny to its first line of /init and to ready, beside QEMU',
+    roundsDefault: 5,
+    load: async () => (await import('./boot.ts')).measureBoot,
+  },
+  speed: {
+    summary: 'steady guest MIPS of bare-metal kernels, beside QEMU',
+    roundsDefault: 3,
+    load: async () => (await import('./speed.ts')).measureSpeed,
+  },
+  idle: {
+    summary: 'CPU, log and memory of a protected pair, idle and under Redis load',
+    roundsDefault: 1,
+    load: async () => (await import('./idle.ts')).measureIdle,
+  },
+  latency: {
+    summary: 'request latency of Redis, protected and unprotected',
+    roundsDefault: 3,
+    load: async () => (await import('./latency.ts')).measureLatency,
+  },
+}
+
+const ROUNDS_MAX = 1000
+
+function usage(): never {
+  const lines = Object.entries(SUBJECTS).map(
+    ([name, { summary, roundsDefault }]) =>
+      `  ${name.padEnd(12)} ${summary} (${roundsDefault} ${roundsDefault === 1 ? 'round' : 'rounds'})`,
+  )
+  process.stderr.write(`usage: npm run measure -- SUBJECT [--rounds N] [--json]\n\n${lines.join('\n')}\n`)
+  process.exit(2)
+}
+
+function parse(): { subject: Subject; rounds: number; json: boolean } {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: { rounds: { type: 'string' }, json: { type: 'boolean', default: false } },
+    })
+    const [name, ...more] = positionals
+    const subject = Object.hasOwn(SUBJECTS, name ?? '') ? SUBJECTS[name] : undefined
+    const rounds = values.rounds === undefined ? subject?.roundsDefault : Number(values.rounds)
+    const inRange = Number.isInteger(rounds) && Number(rounds) >= 1 && Number(rounds) <= ROUNDS_MAX
+    if (subject === undefined || more.length > 0 || !inRange) usage()
+    return { subject, rounds: Number(rounds), json: values.json }
+  } catch {
+    usage()
+  }
+}
+
+const { subject, rounds, json } = parse()
+const around = circumstances()
+try {
+  const measure = await subject.load()
+  printReport(await measure(rounds), around, json)
+} catch (error) {
+  process.exitCode = reportError(error, (text) => process.stderr.write(text))
+}
