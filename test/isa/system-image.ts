@@ -10,10 +10,10 @@ import { emitProgram, emitSlot, type ProgramResult, readSlot, SLOT_PAGE_OFFSET }
 import {
   ENTRY_ADDRESS,
   ENTRY_VALUE,
-  type Flavour,
   FRAMES,
   leafEntry,
   OUTER_LINK,
+  PAGE_BYTES,
   SLOT_CODE_BYTES,
   SLOT_LINK,
   SLOTS,
@@ -24,9 +24,9 @@ import {
   TRAMPOLINE_OFFSET,
   WINDOW,
   WINDOW_PAGES,
-} from './system-program.ts'
+} from './system-layout.ts'
+import type { Flavour } from './system-program.ts'
 
-const PAGE_BYTES = 4096
 /** A program that traps more often than fits goes on unlogged; its registers are still compared. */
 const LOG_RECORDS = 8192
 const RECORD_BYTES = 32
@@ -240,6 +240,9 @@ function emitHandler(asm: Assembler, flavour: Flavour, small: boolean): void {
   asm.emit('csrrw', 5, CSR.mscratch, 5)
   asm.emit('sd', 6, 5, SAVED_X6)
   asm.emit('sd', 7, 5, SAVED_X7)
+  // A trap between setting and clearing MPRV must not leave it set: what follows would run under other rights.
+  asm.li(6, STATUS.mprv)
+  asm.emit('csrrc', 0, CSR.mstatus, 6)
   emitLog(asm)
   asm.emit('csrrs', 6, CSR.mcause, 0)
   asm.emitTo(interrupt, 'blt', 6, 0)

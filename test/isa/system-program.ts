@@ -1,71 +1,38 @@
 /**
  * Random programs that trap: page faults and edits of the tables, changes of mode, illegal instructions, code
- * written and called, interrupts. A machine-mode handler logs every trap and goes on behind it.
- *
- * All addresses are fixed, so that runs can hold them as constants: a window of virtual pages whose leaf entries the
- * program edits, four frames that the entries can point at, and in each frame slots of code (lower half) and room
- * for data (upper half). Every slot ends in a jump through the slot link register, so wherever a call lands it comes back.
+ * written and called, interrupts, time. A machine-mode handler logs every trap and goes on behind it.
  */
 import { encode } from '../../src/machine/cpu/isa-test/instructions.ts'
-import { CSR, PTE } from '../../src/machine/cpu/isa-test/privileged.ts'
+import { CSR, STATUS } from '../../src/machine/cpu/isa-test/privileged.ts'
 import { Random } from '../../src/machine/cpu/isa-test/random.ts'
-import type { ItemGenerator, Roles } from './item-generator.ts'
+import type { ItemGenerator } from './item-generator.ts'
 import type { Instruction, Item, Program } from './program.ts'
 import { type Mix, randomProgram } from './random-program.ts'
-
-const PAGE_BYTES = 4096
-
-/** Where the fixed things lie. */
-export const SYSTEM_LAYOUT = {
-  /** Entry and trap handler. */
-  code: 0x8000_0000,
-  /** A function that writes a leaf entry and fences, and behind it one that does not fence. */
-  remapper: 0x8000_1800,
-  remapperUnfenced: 0x8000_1840,
-  rootTable: 0x8000_2000,
-  middleTable: 0x8000_3000,
-  leafTable: 0x8000_4000,
-  /** What the handler needs: saved registers, the end of the log. */
-  handlerData: 0x8000_5000,
-  frames: 0x8000_6000,
-  /** For programs without superpages: RAM by small pages, once for M and S, once for U, each from a root of its own. */
-  userRootTable: 0x8000_a000,
-  ramMiddleTables: 0x8000_b000,
-  ramLeafTables: 0x8000_d000,
-  programs: 0x8001_0000,
-} as const
-/** RAM mapped by the small pages: one leaf table's reach. */
-export const SMALL_PAGES_BYTES = 512 * PAGE_BYTES
-export const FRAMES = 4
-export const WINDOW = 0x0020_0000
-/**
- * Pages of the window, as indices of the leaf table: two groups a megabyte apart, so that they meet in any
- * direct-mapped TLB of up to 256 entries and throw each other out.
- */
-export const WINDOW_PAGES = [0, 1, 2, 3, 4, 5, 6, 256, 257, 258, 259, 260, 261, 262] as const
-
-/** Slots of code in the lower half of each frame; the first bytes catch stores that cross into the page. */
-export const SLOTS_OFFSET = 64
-export const SLOT_CODE_BYTES = 64
-export const SLOTS = 30
-const SLOT_WORDS = SLOT_CODE_BYTES / 4 - 1
-/**
- * Behind the slots of each frame a trampoline: it calls what the scratch register holds and comes back, perhaps into
- * another frame, because what it called may have remapped its page. It is the same everywhere but for one constant.
- */
-export const TRAMPOLINE_OFFSET = SLOTS_OFFSET + SLOT_CODE_BYTES * SLOTS
-const WINDOW_DATA_OFFSET = 2048
-
-/** The handler resumes behind a fetch fault through SLOT_LINK, and reads the wanted mode from the scratch register. */
-export const SYSTEM_ROLES: Roles = { base: 8, scratch: 9, counters: [18, 19], link: 1, hash: 20 }
-export const SLOT_LINK = 5
-const TEMPORARY = 22
-/** Where a trampoline keeps its own return address, and the remapper's arguments: the entry's address and value. */
-export const OUTER_LINK = 23
-export const ENTRY_ADDRESS = 24
-export const ENTRY_VALUE = 25
+import {
+  conflicting,
+  ENTRY_ADDRESS,
+  ENTRY_VALUE,
+  FRAMES,
+  leafEntry,
+  OUTER_LINK,
+  PAGE_BYTES,
+  SLOT_CODE_BYTES,
+  SLOT_LINK,
+  SLOT_WORDS,
+  SLOTS,
+  SLOTS_OFFSET,
+  SYSTEM_LAYOUT,
+  SYSTEM_ROLES,
+  TEMPORARY,
+  TRAMPOLINE_OFFSET,
+  WINDOW,
+  WINDOW_DATA_OFFSET,
+  WINDOW_PAGES,
+} from './system-layout.ts'
 
 const CLINT_MTIMECMP = 0x0200_4000
+/** Registers that may be read at any time: CLINT msip and mtime, a PLIC threshold, the UART's line status, the RTC's alarm. */
+const DEVICE_REGISTERS = [0x0200_0000, 0x0200_bff8, 0x0c20_0000, 0x1000_0005, 0x0010_1010] as const
 const SSIP = 2
 const MIE = 8
 
@@ -82,21 +49,6 @@ const SYSTEM_MIX: Mix = {
   control: 10,
   extra: 44,
 }
-
-/** Leaf permissions, most of them useful. A and D are always set: QEMU would set them by itself. */
-const FLAGS = [
-  PTE.v | PTE.r,
-  PTE.v | PTE.r | PTE.w,
-  PTE.v | PTE.r | PTE.x,
-  PTE.v | PTE.r | PTE.w | PTE.x,
-  PTE.v | PTE.r | PTE.w | PTE.x,
-  PTE.v | PTE.r | PTE.w | PTE.x | PTE.u,
-  PTE.v | PTE.r | PTE.w | PTE.u,
-  PTE.v | PTE.x,
-  PTE.v | PTE.w,
-  PTE.v,
-  0,
-].map((flags) => (flags & (PTE.r | PTE.w | PTE.x) ? flags | PTE.a | PTE.d : flags))
 
 const ILLEGAL_WORDS = [0xffff_ffff, 0x0000_0000, 0x0000_1067, 0x0000_5053, 0x0200_101b, 0x7e00_0033]
 const ACCESSES = [
@@ -150,17 +102,6 @@ function favouritesOf(random: Random): Favourites {
   }
 }
 
-/** The page a megabyte away, which has the same place in a direct-mapped TLB. */
-function conflicting(page: number): number {
-  return page ^ 256
-}
-
-/** A leaf entry for one of the frames. */
-export function leafEntry(random: Random): number {
-  const frame = SYSTEM_LAYOUT.frames + PAGE_BYTES * random.below(FRAMES)
-  return (frame / PAGE_BYTES) * 1024 + random.pick(FLAGS)
-}
-
 class SystemRun {
   readonly #random: Random
   readonly #generator: ItemGenerator
@@ -186,8 +127,10 @@ class SystemRun {
     else if (roll < 58) this.#writeSlot()
     else if (roll < 74) this.#callSlot()
     else if (roll < 80) this.#callTrampoline()
-    else if (roll < 86) this.#interrupt()
-    else if (roll < 92) this.#privilegedCsr()
+    else if (roll < 84) this.#interrupt()
+    else if (roll < 87) this.#privilegedCsr()
+    else if (roll < 90) this.#statusBits()
+    else if (roll < 93) this.#accessAsBefore()
     else if (roll < 95) this.#patchAhead()
     else if (this.#flavour === 'engines') this.#time()
     else this.#emit('ebreak')
@@ -414,16 +357,48 @@ class SystemRun {
     this.#emit('add', this.#generator.destination(), this.#generator.source(), this.#generator.source())
   }
 
-  /** Counters, the clock and timer interrupts, exact on our machine. */
+  /** SUM and MXR, which change what S-mode may touch. */
+  #statusBits(): void {
+    const random = this.#random
+    this.#constant(TEMPORARY, Number(random.pick([STATUS.sum, STATUS.mxr, STATUS.sum | STATUS.mxr])))
+    this.#emit(random.chance(50) ? 'csrrs' : 'csrrc', 0, CSR.sstatus, TEMPORARY)
+  }
+
+  /** In M-mode, an access with the rights of the mode before the last trap. */
+  #accessAsBefore(): void {
+    const { scratch } = SYSTEM_ROLES
+    this.#constant(scratch, WINDOW + PAGE_BYTES * this.#page() + WINDOW_DATA_OFFSET)
+    this.#constant(TEMPORARY, Number(STATUS.mprv))
+    this.#emit('csrrs', 0, CSR.mstatus, TEMPORARY)
+    if (this.#random.chance(50)) this.#emit('ld', this.#generator.destination(), scratch, 8)
+    else this.#emit('sw', this.#generator.source(), scratch, 4)
+    this.#emit('csrrc', 0, CSR.mstatus, TEMPORARY)
+  }
+
+  /** Counters, the clock, timer interrupts, waiting, and device registers: exact on our machine. */
   #time(): void {
     const random = this.#random
-    if (random.chance(50)) {
+    const { scratch } = SYSTEM_ROLES
+    const roll = random.below(100)
+    if (roll < 30) {
       this.#emit('csrrs', this.#generator.destination(), random.pick([CSR.cycle, CSR.time, CSR.instret]), 0)
       return
     }
+    if (roll < 55) {
+      this.#constant(scratch, random.pick(DEVICE_REGISTERS))
+      this.#emit(random.pick(['lbu', 'lhu', 'lw', 'ld'] as const), this.#generator.destination(), scratch, 0)
+      return
+    }
+    const waits = roll < 70
+    if (waits) {
+      // Only M-mode reaches the timer; without one the wait would have no end.
+      this.#emit('addi', scratch, 0, 3)
+      this.#emit('ecall')
+    }
     this.#emit('csrrs', TEMPORARY, CSR.time, 0)
-    this.#emit('addi', TEMPORARY, TEMPORARY, random.below(8))
-    this.#constant(SYSTEM_ROLES.scratch, CLINT_MTIMECMP)
-    this.#emit('sd', TEMPORARY, SYSTEM_ROLES.scratch, 0)
+    this.#emit('addi', TEMPORARY, TEMPORARY, random.below(waits ? 2000 : 8))
+    this.#constant(scratch, CLINT_MTIMECMP)
+    this.#emit('sd', TEMPORARY, scratch, 0)
+    if (waits) this.#emit('wfi')
   }
 }

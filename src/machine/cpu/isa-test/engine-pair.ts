@@ -24,6 +24,8 @@ export interface PairRun {
 const CHECKPOINT_INSTRUCTIONS = 997
 /** How often the machine under test is looked at between two pieces. */
 const LOOK_PERCENT = 5
+/** How often a checkpoint begins a new slice. */
+const SLICE_PERCENT = 20
 const RETIRED_MAX = 5_000_000n
 
 function machine(engine: Engine, elf: Uint8Array, hotThreshold: number): Computer {
@@ -41,13 +43,20 @@ function machine(engine: Engine, elf: Uint8Array, hotThreshold: number): Compute
   return created
 }
 
-/** Runs exactly to `count`, in pieces that `random` chooses, or in one. Ends early when the machine halts or waits. */
+/**
+ * Runs exactly to `count`, in pieces that `random` chooses, or in one. A wait ends when the timer is due. Ends early
+ * when the machine halts or waits for ever.
+ */
 function runTo(subject: Computer, count: bigint, random: Random | null): void {
   while (!subject.halted && subject.retired < count) {
     const left = Number(count - subject.retired)
     const piece = random === null ? left : Math.min(left, 1 + random.below(random.chance(30) ? 10 : 600))
     const { reason } = subject.run(piece)
-    if (reason === 'idle') return
+    if (reason === 'idle') {
+      const deadline = subject.timerDeadline()
+      if (deadline === null) return
+      subject.beginSlice({ clock: deadline, clockRate: CLOCK_RATE, inputs: [] })
+    }
     // Looking at the machine empties some of its caches, which must show nowhere.
     if (random?.chance(LOOK_PERCENT)) subject.fullDigest()
   }
@@ -77,6 +86,15 @@ export function compareEngines(elf: Uint8Array, random: Random, hotThreshold = H
       }
     if (ended) return { retired: oracle.retired, divergence: null }
     lastEqual = count
+    if (!random.chance(SLICE_PERCENT)) continue
+    // A new slice, in which time has jumped, passes at another rate, or stands still.
+    const start = {
+      clock: oracle.guestClock() + BigInt(random.below(1000)),
+      clockRate: random.pick([0, CLOCK_RATE, 0xffff_ffff]),
+      inputs: [],
+    }
+    oracle.beginSlice(start)
+    subject.beginSlice(start)
   }
 }
 
