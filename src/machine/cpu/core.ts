@@ -9,7 +9,16 @@ import { CoreFunctions, REGION_PARAMS, REGION_RESULTS } from './core-functions.t
 import { defineCsrs } from './csr.ts'
 import { defineFloatLibrary } from './fp/library.ts'
 import { defineInterpreter } from './interpreter.ts'
-import { control, type Layout, layoutFor, MODE, RAM_START } from './layout.ts'
+import {
+  control,
+  FAST_TLB_BASE,
+  type Layout,
+  layoutFor,
+  MODE,
+  RAM_START,
+  TLB_ALL_BYTES,
+  TLB_BASE,
+} from './layout.ts'
 import { defineWalk } from './page-walk.ts'
 import { defineRunLoop } from './run-loop.ts'
 import { defineSlowAccess } from './slow-access.ts'
@@ -109,7 +118,7 @@ export function createCore(options: CoreOptions, imports: CoreImports): Core {
   })
   fillExpansion(memory, layout)
   const exports = instance.exports as unknown as CoreExports
-  exports.flushTlbs()
+  for (const base of [FAST_TLB_BASE, TLB_BASE]) new Uint8Array(memory.buffer, base, TLB_ALL_BYTES).fill(EMPTY)
   new Int32Array(memory.buffer)[control.mode / 4] = MODE.machine
   return {
     layout,
@@ -119,6 +128,9 @@ export function createCore(options: CoreOptions, imports: CoreImports): Core {
     floatFunctions: [...float].map(([name, index]) => ({ name, ...module.signatureOf(index) })),
   }
 }
+
+/** All ones is no page's tag. */
+const EMPTY = 0xff
 
 /** The table that turns each 16-bit instruction into the 32-bit one it stands for. */
 function fillExpansion(memory: WebAssembly.Memory, layout: Layout): void {

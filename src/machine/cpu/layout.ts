@@ -68,6 +68,8 @@ export const control = {
   codeChanged: CONTROL_BASE + 52,
   /** Code tables handed out so far. */
   codeTablesUsed: CONTROL_BASE + 56,
+  /** A translation was cached since all were last flushed. */
+  tlbsFilled: CONTROL_BASE + 64,
   /** All translated code was forgotten: the driver must free the compiled functions. */
   codeDropped: CONTROL_BASE + 60,
 } as const

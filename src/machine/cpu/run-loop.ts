@@ -41,10 +41,11 @@ function defineHeat(core: CoreFunctions, options: RunLoopOptions): void {
     const heat = f.keep(i32.sub(i32.load(slot), i32.const(1)))
     // Below the threshold it stays put: queued already, or found not worth compiling.
     f.if(i32.ltS(heat.get, i32.const(-options.hotThreshold)), () => f.return())
+    const length = f.keep(readControl('queueLength'))
+    // With a full queue the visit is not counted, so that a later one is queued.
+    f.if(i32.eq(length.get, i32.const(QUEUE_ENTRIES)), () => f.return())
     f.store('i32', slot, heat.get)
     f.if(i32.ne(heat.get, i32.const(-options.hotThreshold)), () => f.return(), undefined, 'likely')
-    const length = f.keep(readControl('queueLength'))
-    f.if(i32.eq(length.get, i32.const(QUEUE_ENTRIES)), () => f.return())
     const entry = f.keep(fetchEntry(pc))
     const queued = f.keep(
       i32.add(i32.const(core.layout.queue), i32.mul(length.get, i32.const(QUEUE_ENTRY_BYTES))),

@@ -79,6 +79,7 @@ function defineTranslate(
         f.set(physical, core.call('walk', address, i32.const(ACCESS_NUMBER[access])))
         f.if(i64.eq(physical.get, i64.const(-1)), () => f.return(i64.const(-1)))
         f.set(physical, i64.and(physical.get, PAGE_MASK))
+        writeControl(f, 'tlbsFilled', i32.const(1))
         f.store('i64', entry.get, page.get)
         f.store('i64', entry.get, physical.get, 8)
         // The fast entry in this slot stood for what was just evicted.
@@ -93,8 +94,14 @@ function defineFlushes(core: CoreFunctions): void {
   const empty = (f: FunctionBuilder, base: number, bytes: number): void =>
     f.memoryFill(i32.const(base), i32.const(0xff), i32.const(bytes))
   core.define('flushTlbs', (f) => {
-    empty(f, FAST_TLB_BASE, TLB_ALL_BYTES)
-    empty(f, TLB_BASE, TLB_ALL_BYTES)
+    // Kernels fence right after they switch address spaces: the second time there is nothing to do.
+    f.if(i32.eqz(readControl('tlbsFilled')), () => f.return())
+    writeControl(f, 'tlbsFilled', ZERO)
+    // M-mode's entries stand for themselves, whatever the page tables say.
+    for (const base of [FAST_TLB_BASE, TLB_BASE]) {
+      empty(f, base, TLB_MODE_STRIDE * MODE.machine)
+      empty(f, base + TLB_MODE_STRIDE * MODE.other, TLB_MODE_STRIDE)
+    }
   })
   core.define('flushFastTlbs', (f) => {
     empty(f, FAST_TLB_BASE, TLB_ALL_BYTES)
