@@ -14,7 +14,7 @@ export interface QemuOptions {
 
 const BINARY = 'qemu-system-riscv64'
 /** RV64GC with the bit-manipulation extensions of the application profiles; what we do not have is off. */
-export const QEMU_CPU = 'rv64,zba=true,zbb=true,zbs=true,zbc=false,sstc=false'
+export const QEMU_CPU = 'rv64,zba=true,zbb=true,zbs=true,zbc=false,sstc=true'
 /** A batch takes well under a second; this only ends a hung one. */
 const TIMEOUT_MS = 60_000
 const MEMORY = '128M'

@@ -1,5 +1,5 @@
 /** Interrupts: enables, priorities, delegation, the CLINT, and WFI. They are pended by writes to mip and to the CLINT, so each comes at an exact instruction. */
-import { CSR, INTERRUPT, MACHINE, STATUS, SUPERVISOR, USER } from './privileged.ts'
+import { CAUSE, CSR, INTERRUPT, MACHINE, STATUS, SUPERVISOR, USER } from './privileged.ts'
 import type { Scenario, Story } from './scenario.ts'
 
 const CLINT_MSIP = 0x0200_0000
@@ -29,6 +29,8 @@ function setTimer(story: Story, value: bigint): void {
 }
 
 const NEVER = -1n
+/** menvcfg.STCE. */
+const STCE = 1n << 63n
 
 export const INTERRUPT_SCENARIOS: readonly Scenario[] = [
   {
@@ -206,6 +208,53 @@ export const INTERRUPT_SCENARIOS: readonly Scenario[] = [
       asm.emit('csrrs', 7, CSR.time, 0)
       asm.emit('sltu', 8, 7, 6)
       story.log('time does not lie behind mtime', 8, 0)
+    },
+  },
+  {
+    name: 'stimecmp is the supervisor’s timer where menvcfg and mcounteren allow it (Sstc)',
+    build(story) {
+      const { asm } = story
+      story.setCsr(CSR.menvcfg, 0)
+      story.setCsr(CSR.mcounteren, 2)
+      story.enter(SUPERVISOR)
+      const refused = { cause: CAUSE.illegal, from: SUPERVISOR } as const
+      story.trap('without STCE', () => asm.emit('csrrs', 5, CSR.stimecmp, 0), refused)
+      story.toMachine()
+      story.setCsr(CSR.mcounteren, 0)
+      story.setCsr(CSR.menvcfg, STCE)
+      story.setCsr(CSR.stimecmp, NEVER)
+      story.enter(SUPERVISOR)
+      story.trap('without TM', () => asm.emit('csrrs', 5, CSR.stimecmp, 0), refused)
+      story.toMachine()
+      story.setCsr(CSR.mcounteren, 2)
+      story.setCsr(CSR.mideleg, STIP)
+      story.setCsr(CSR.mie, STIP)
+      story.enter(SUPERVISOR)
+      story.logCsr('reads back', CSR.stimecmp, NEVER)
+      story.logCsr('not due', CSR.sip, 0, BigInt(STIP))
+      story.setCsr(CSR.stimecmp, 0)
+      asm.emit('jal', 0, 4)
+      story.logCsr('due', CSR.sip, STIP, BigInt(STIP))
+      story.setBits(CSR.sstatus, STATUS.sie)
+      const here = asm.here()
+      story.expectInterrupt('taken', INTERRUPT.supervisorTimer, SUPERVISOR, here, { delegated: true })
+      story.clearBits(CSR.sstatus, STATUS.sie)
+      // Later than now: the interrupt comes while the hart waits.
+      asm.emit('csrrs', 6, CSR.time, 0)
+      asm.emit('addi', 6, 6, 1000)
+      asm.emit('csrrw', 0, CSR.stimecmp, 6)
+      story.setBits(CSR.sie, STIP)
+      asm.emit('wfi')
+      asm.emit('csrrs', 7, CSR.time, 0)
+      asm.emit('sltu', 8, 7, 6)
+      story.log('not before it was due', 8, 0)
+      story.setCsr(CSR.stimecmp, NEVER)
+      story.toMachine()
+      story.setCsr(CSR.mip, STIP)
+      asm.emit('jal', 0, 4)
+      story.logCsr('STIP cannot be written under STCE', CSR.mip, 0, BigInt(STIP))
+      story.setCsr(CSR.menvcfg, 0)
+      story.setCsr(CSR.mcounteren, 0)
     },
   },
   {
