@@ -9,24 +9,18 @@
 import { Assembler, type Label } from './assembler.ts'
 import { writeElf } from './elf.ts'
 import { type Environment, emitExit } from './exit.ts'
-import { CAUSE, CSR, MACHINE, type Privilege, PTE, STATUS, SUPERVISOR } from './privileged.ts'
-
-/** Where things lie. All of it is fixed so that page table entries are constants. */
-export const LAYOUT = {
-  code: 0x8000_0000,
-  rootTable: 0x8001_0000,
-  middleTable: 0x8001_1000,
-  leafTable: 0x8001_2000,
-  /** Four pages of data that scenarios map as they like. */
-  pages: 0x8001_4000,
-  /** For scenarios without superpages: RAM by pages of 4 KiB. */
-  ramMiddleTable: 0x8001_8000,
-  ramLeafTable: 0x8001_9000,
-  log: 0x8002_0000,
-  tohost: 0x8003_0000,
-  /** The tables and pages as they are at first, for the next pass. */
-  pristine: 0x8004_0000,
-} as const
+import { CSR, MACHINE, type Privilege, PTE, STATUS, SUPERVISOR } from './privileged.ts'
+import {
+  CALL_REGISTER,
+  emitMachineHandler,
+  emitSupervisorHandler,
+  FROM_MACHINE_HANDLER,
+  FROM_SUPERVISOR_HANDLER,
+  LOG_POINTER,
+  RESUME,
+  TO_MACHINE,
+} from './scenario-handlers.ts'
+import { LAYOUT, NOWHERE, USER_ALIAS_OFFSET, WINDOW } from './scenario-layout.ts'
 
 /**
  * The whole story is told several times: regions are compiled after a first visit, so from the second pass on
@@ -34,27 +28,9 @@ export const LAYOUT = {
  */
 const PASSES = 3
 
-/** All of RAM is mapped once more for user mode, so much lower: user code must lie in user pages. */
-export const USER_ALIAS_OFFSET = 0x4000_0000
-/** The virtual page that the leaf table's entry 0 maps; entry n maps n pages on. */
-export const WINDOW = 0x0020_0000
-
-/** Nothing is there, in QEMU's map and in ours. */
-export const NOWHERE = 0x0600_0000
-
 const LOG_BYTES = 16 * 1024
 const CODE_BYTES_MAX = LAYOUT.rootTable - LAYOUT.code
-const LOG_POINTER = 26
-const RESUME = 27
 const PASS = 24
-const CALL_REGISTER = 17
-const TO_MACHINE = 0x4d4d
-const T0 = 28
-const T1 = 29
-const FROM_MACHINE_HANDLER = 0x4d
-const FROM_SUPERVISOR_HANDLER = 0x53
-const MACHINE_STATUS_LOGGED = STATUS.mie | STATUS.mpie | STATUS.mpp
-const SUPERVISOR_STATUS_LOGGED = STATUS.sie | STATUS.spie | STATUS.spp
 
 export interface ExpectedTrap {
   readonly cause: number
@@ -98,8 +74,8 @@ export class Story {
     const { asm } = this
     const start = asm.label('start')
     asm.emitTo(start, 'jal', 0)
-    this.#machineHandler()
-    this.#supervisorHandler()
+    this.#machineHandler = emitMachineHandler(asm)
+    this.#supervisorHandler = emitSupervisorHandler(asm)
     asm.align(4)
     asm.bind(start)
     asm.li(LOG_POINTER, LAYOUT.log)
@@ -110,8 +86,8 @@ export class Story {
   }
 
   readonly #passStart = this.asm.label('pass')
-  #machineHandlerAddress = 0
-  #supervisorHandlerAddress = 0
+  readonly #machineHandler: number
+  readonly #supervisorHandler: number
 
   /** Only what differs is written, so that code in these pages stays compiled from pass to pass. */
   #restoreMemory(): void {
@@ -139,8 +115,8 @@ export class Story {
     this.setCsr(CSR.mstatus, STATUS.fs)
     asm.emit('csrrwi', 0, CSR.fcsr, 0)
     asm.emit('csrrw', 0, CSR.mstatus, 0)
-    this.setCsr(CSR.mtvec, this.#machineHandlerAddress)
-    this.setCsr(CSR.stvec, this.#supervisorHandlerAddress)
+    this.setCsr(CSR.mtvec, this.#machineHandler)
+    this.setCsr(CSR.stvec, this.#supervisorHandler)
     // Allow S and U everything: QEMU denies all without a physical memory protection entry; we have none and ignore it.
     this.setCsr(CSR.pmpaddr0, -1)
     this.setCsr(CSR.pmpcfg0, 0x1f)
@@ -363,84 +339,6 @@ export class Story {
         this.#expected.map(({ what, value }) => ({ what: `pass ${pass}: ${what}`, value: value() })),
       ).flat(),
     }
-  }
-
-  #machineHandler(): void {
-    const { asm } = this
-    asm.align(4)
-    this.#machineHandlerAddress = asm.address
-    const logIt = asm.label()
-    const interrupt = asm.label()
-    asm.emit('csrrs', T0, CSR.mcause, 0)
-    asm.emitTo(interrupt, 'blt', T0, 0)
-    // Any exception with the magic number is the way back to M-mode.
-    asm.li(T1, TO_MACHINE)
-    asm.emitTo(logIt, 'bne', CALL_REGISTER, T1)
-    asm.li(T1, STATUS.mpp)
-    asm.emit('csrrs', 0, CSR.mstatus, T1)
-    asm.emit('addi', CALL_REGISTER, 0, 0)
-    asm.emit('csrrw', 0, CSR.mepc, RESUME)
-    asm.emit('mret')
-    asm.bind(logIt)
-    this.#logTrap(FROM_MACHINE_HANDLER, CSR.mepc, CSR.mtval, CSR.mstatus, MACHINE_STATUS_LOGGED)
-    asm.emit('csrrw', 0, CSR.mepc, RESUME)
-    asm.emit('mret')
-    asm.bind(interrupt)
-    this.#logTrap(FROM_MACHINE_HANDLER, CSR.mepc, CSR.mtval, CSR.mstatus, MACHINE_STATUS_LOGGED)
-    this.#mask(CSR.mie)
-    asm.emit('mret')
-  }
-
-  #supervisorHandler(): void {
-    const { asm } = this
-    asm.align(4)
-    this.#supervisorHandlerAddress = asm.address
-    const interrupt = asm.label()
-    asm.emit('csrrs', T0, CSR.scause, 0)
-    this.#logTrap(FROM_SUPERVISOR_HANDLER, CSR.sepc, CSR.stval, CSR.sstatus, SUPERVISOR_STATUS_LOGGED)
-    asm.emitTo(interrupt, 'blt', T0, 0)
-    asm.emit('csrrw', 0, CSR.sepc, RESUME)
-    asm.emit('sret')
-    asm.bind(interrupt)
-    this.#mask(CSR.sie)
-    asm.emit('sret')
-  }
-
-  /** The cause is in T0. The value is not logged where the manual lets it be zero or not. */
-  #logTrap(marker: number, epc: number, tval: number, status: number, mask: bigint): void {
-    const { asm } = this
-    const fields = [
-      () => asm.li(T1, marker),
-      () => asm.emit('addi', T1, T0, 0),
-      () => asm.emit('csrrs', T1, epc, 0),
-      () => {
-        const checked = asm.label()
-        asm.emit('addi', T1, T0, -CAUSE.illegal)
-        asm.emit('sltiu', T1, T1, CAUSE.breakpoint - CAUSE.illegal + 1)
-        asm.emit('addi', 30, 0, 0)
-        asm.emitTo(checked, 'bne', T1, 0)
-        asm.emit('csrrs', 30, tval, 0)
-        asm.bind(checked)
-        asm.emit('addi', T1, 30, 0)
-      },
-      () => {
-        asm.emit('csrrs', T1, status, 0)
-        asm.li(30, mask)
-        asm.emit('and', T1, T1, 30)
-      },
-    ]
-    fields.forEach((load, n) => {
-      load()
-      asm.emit('sd', T1, LOG_POINTER, 8 * n)
-    })
-    asm.emit('addi', LOG_POINTER, LOG_POINTER, 8 * fields.length)
-  }
-
-  /** Clears the bit of the interrupt in T0, so that it is taken once. */
-  #mask(enables: number): void {
-    this.asm.emit('addi', T1, 0, 1)
-    this.asm.emit('sll', T1, T1, T0)
-    this.asm.emit('csrrc', 0, enables, T1)
   }
 }
 

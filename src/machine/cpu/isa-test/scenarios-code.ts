@@ -1,7 +1,8 @@
 /** Code that changes: with FENCE.I and without, ahead in the same straight run, in a loop, through another mapping. */
 import { encode } from './instructions.ts'
 import { CSR, PTE, SATP_SV39, SUPERVISOR } from './privileged.ts'
-import { LAYOUT, type Scenario, type Story, WINDOW } from './scenario.ts'
+import type { Scenario, Story } from './scenario.ts'
+import { LAYOUT, WINDOW } from './scenario-layout.ts'
 
 const RETURN = 0x8082
 const NOP = encode('addi', 0, 0, 0)

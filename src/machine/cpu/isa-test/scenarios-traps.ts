@@ -1,6 +1,7 @@
 /** Exceptions: illegal instructions, environment calls, floating point turned off, misaligned atomics, access faults. */
 import { CAUSE, CSR, STATUS, SUPERVISOR, USER } from './privileged.ts'
-import { NOWHERE, type Scenario } from './scenario.ts'
+import type { Scenario } from './scenario.ts'
+import { NOWHERE } from './scenario-layout.ts'
 
 /** Encodings that are reserved in RV64GC with Zba, Zbb and Zbs, by why. */
 const ILLEGAL_WORDS: readonly (readonly [string, number])[] = [

@@ -1,14 +1,18 @@
 /** All scenarios, for every engine and for QEMU. */
 import type { Scenario } from './scenario.ts'
 import { CODE_SCENARIOS } from './scenarios-code.ts'
+import { CSR_SCENARIOS } from './scenarios-csr.ts'
 import { INTERRUPT_SCENARIOS } from './scenarios-interrupts.ts'
 import { PAGING_SCENARIOS } from './scenarios-paging.ts'
+import { PERMISSION_SCENARIOS } from './scenarios-permissions.ts'
 import { PRIVILEGE_SCENARIOS } from './scenarios-privilege.ts'
 import { TRAP_SCENARIOS } from './scenarios-traps.ts'
 
 export const SCENARIOS: readonly Scenario[] = [
   ...TRAP_SCENARIOS,
   ...PRIVILEGE_SCENARIOS,
+  ...CSR_SCENARIOS,
+  ...PERMISSION_SCENARIOS,
   ...PAGING_SCENARIOS,
   ...INTERRUPT_SCENARIOS,
   ...CODE_SCENARIOS,
