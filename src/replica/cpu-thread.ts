@@ -15,6 +15,7 @@ import {
   SLICE_INPUT_BYTES_MAX,
 } from '../replay/frame.ts'
 import { ClockFollower } from './clock-follower.ts'
+import { ringDoorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
 import { LiveCpu } from './live-cpu.ts'
 import { PendingRequests } from './pending-requests.ts'
@@ -50,10 +51,10 @@ class CpuThread {
   #running = false
   #share = 1
 
-  constructor(machine: Machine, data: CpuThreadData) {
+  constructor(machine: Machine, data: CpuThreadData, reports: RingWriter) {
     this.#machine = machine
     this.#commands = new RingReader(data.commands)
-    this.#reports = new RingWriter(data.reports)
+    this.#reports = reports
     this.#counters = new CpuCounters(data.counters)
     if (data.live) this.#goLive(CURSOR_AT_POWER_ON, 0n)
     else this.#replay = new ReplayCpu(machine)
@@ -185,11 +186,11 @@ interface MachineModule {
 }
 
 async function main(data: CpuThreadData): Promise<void> {
-  const reports = new RingWriter(data.reports)
+  const reports = new RingWriter(data.reports, () => ringDoorbell(data.doorbellFd))
   if (data.yielding) lowerThisThread()
   try {
     const module = (await import(data.machineModule)) as MachineModule
-    const thread = new CpuThread(await module.createMachine(data.machine), data)
+    const thread = new CpuThread(await module.createMachine(data.machine), data, reports)
     thread.run()
   } catch (error) {
     if (error instanceof ReplicaError && error.code === 'RING_CLOSED') return

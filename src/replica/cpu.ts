@@ -2,6 +2,7 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { MachineConfig } from '../machine/config.ts'
+import { Doorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
 import { createRing, RingReader, RingWriter } from './ring.ts'
 import {
@@ -36,26 +37,18 @@ export class Cpu {
   readonly counters: CpuCounters
   readonly #worker: Worker
   readonly #commands: RingWriter
+  readonly #reports: RingReader
+  readonly #doorbell: Doorbell
   readonly #onReport: (report: CpuReport) => void
   /** Commands the ring has no room for, oldest first. */
   #backlog: Uint8Array[] = []
   #backlogBytes = 0
+  #drainsLater = false
   #ended = false
 
-  private constructor(worker: Worker, data: CpuThreadData, onReport: (report: CpuReport) => void) {
-    this.#worker = worker
-    this.#commands = new RingWriter(data.commands)
-    this.#onReport = onReport
-    this.counters = new CpuCounters(data.counters)
-    worker.on('error', (error) =>
-      this.#failed(error instanceof Error ? (error.stack ?? error.message) : String(error)),
-    )
-    worker.on('exit', (code) => this.#failed(`The CPU thread ended with ${code}.`))
-    void this.#drain(new RingReader(data.reports))
-  }
-
-  /** Starts the thread. Its first report is `ready`. The images in `machine` move to it and are gone here. */
-  static start(options: CpuOptions): Cpu {
+  private constructor(options: CpuOptions) {
+    this.#onReport = options.onReport
+    this.#doorbell = new Doorbell(() => this.#drain())
     const data: CpuThreadData = {
       machineModule: options.machineModule,
       machine: options.machine,
@@ -63,13 +56,26 @@ export class Cpu {
       yielding: options.yielding ?? false,
       commands: createRing(COMMAND_RING_BYTES),
       reports: createRing(REPORT_RING_BYTES),
+      doorbellFd: this.#doorbell.writeFd,
       counters: CpuCounters.create(),
     }
-    const worker = new Worker(THREAD_URL, {
-      workerData: data,
-      name: 'understudy-cpu',
+    this.#commands = new RingWriter(data.commands)
+    this.#reports = new RingReader(data.reports)
+    this.counters = new CpuCounters(data.counters)
+    this.#drain()
+    this.#worker = new Worker(THREAD_URL, { workerData: data, name: 'understudy-cpu' })
+    this.#worker.on('error', (error) =>
+      this.#failed(error instanceof Error ? (error.stack ?? error.message) : String(error)),
+    )
+    this.#worker.on('exit', (code) => {
+      while (!this.#ended && !this.#reports.empty) this.#drain()
+      this.#failed(`The CPU thread ended with ${code}.`)
     })
-    return new Cpu(worker, data, options.onReport)
+  }
+
+  /** Starts the thread. Its first report is `ready`. The images in `machine` move to it and are gone here. */
+  static start(options: CpuOptions): Cpu {
+    return new Cpu(options)
   }
 
   /** Bytes of commands that wait for the CPU thread. */
@@ -91,6 +97,7 @@ export class Cpu {
     this.#ended = true
     this.#commands.close()
     await this.#worker.terminate()
+    this.#doorbell.close()
   }
 
   async #flush(): Promise<void> {
@@ -102,16 +109,20 @@ export class Cpu {
     }
   }
 
-  async #drain(reports: RingReader): Promise<void> {
-    while (await reports.ready()) {
-      for (let taken = 0; taken < REPORT_BATCH_MAX && !this.#ended; taken++) {
-        const record = reports.tryRead()
-        if (record === null) break
-        this.#onReport(decodeReport(record))
-      }
-      if (this.#ended) return
-      if (!reports.empty) await new Promise((resolve) => setImmediate(resolve))
+  /** Hands on what the CPU thread reported. Called when the doorbell rang, and once at the end. */
+  #drain(): void {
+    for (let taken = 0; taken < REPORT_BATCH_MAX; taken++) {
+      const record = this.#ended ? null : this.#reports.tryRead()
+      if (record === null) break
+      this.#onReport(decodeReport(record))
     }
+    if (this.#ended || this.#drainsLater || this.#reports.sleep()) return
+    // More is there: sockets get their turn first.
+    this.#drainsLater = true
+    setImmediate(() => {
+      this.#drainsLater = false
+      this.#drain()
+    })
   }
 
   #failed(message: string): void {

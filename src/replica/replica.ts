@@ -213,6 +213,7 @@ export class Replica {
   }
 
   #event(type: EventType, details: EventDetails): void {
+    if (this.#ended) return
     if (type === 'went-live') {
       this.#goingLive = { details, sinceMs: monotonicMs() }
       return

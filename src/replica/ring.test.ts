@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { Doorbell } from './doorbell.ts'
 import { createRing, RingReader, RingWriter } from './ring.ts'
 
 test('records come out as they went in, in order, across the wrap', () => {
@@ -55,33 +56,57 @@ test('the counters survive their wrap modulo 2^32', () => {
   }
 })
 
-test('two threads: nothing lost, both sides sleep and are woken, close ends both', async () => {
+/** Echoes records from one ring to the other until the first is closed, then closes the second. */
+const ECHO = `
+  const { workerData } = require('node:worker_threads')
+  Promise.all([import(workerData.ring), import(workerData.doorbell)]).then(([{ RingReader, RingWriter }, { ringDoorbell }]) => {
+    const reader = new RingReader(workerData.there)
+    const writer = new RingWriter(workerData.back, () => ringDoorbell(workerData.fd))
+    while (reader.wait() || !reader.closed) for (let r = reader.tryRead(); r; r = reader.tryRead()) writer.write(r)
+    writer.close()
+  })`
+
+test('two threads: nothing lost, both sides sleep and are woken, in the thread and in the event loop', async () => {
   const there = createRing(1024)
   const back = createRing(1024)
-  const echo = new Worker(
-    `const { workerData } = require('node:worker_threads')
-     import(workerData.module).then(({ RingReader, RingWriter }) => {
-       const reader = new RingReader(workerData.there), writer = new RingWriter(workerData.back)
-       while (reader.wait()) for (let r = reader.tryRead(); r; r = reader.tryRead()) writer.write(r)
-       writer.close()
-     })`,
-    { eval: true, workerData: { there, back, module: new URL('./ring.ts', import.meta.url).href } },
-  )
-  const writer = new RingWriter(there)
   const reader = new RingReader(back)
+  const writer = new RingWriter(there)
   const count = 3000
-  const sending = (async () => {
-    for (let i = 0; i < count; i++) await writer.writeWhenRoom(new Uint8Array(i % 300).fill(i))
-    writer.close()
-  })()
   let received = 0
-  while (await reader.ready()) {
-    for (let r = reader.tryRead(); r; r = reader.tryRead()) {
-      expect(r).toEqual(new Uint8Array(received % 300).fill(received))
-      received++
-    }
+  let rings = 0
+  const ended = Promise.withResolvers<void>()
+  const drain = () => {
+    rings++
+    do {
+      for (let r = reader.tryRead(); r; r = reader.tryRead()) {
+        expect(r).toEqual(new Uint8Array(received % 300).fill(received))
+        received++
+      }
+    } while (!reader.sleep())
+    if (reader.closed) ended.resolve()
   }
-  await sending
+  const doorbell = new Doorbell(drain)
+  drain()
+  const module = (name: string) => new URL(name, import.meta.url).href
+  const echo = new Worker(ECHO, {
+    eval: true,
+    workerData: {
+      there,
+      back,
+      fd: doorbell.writeFd,
+      ring: module('./ring.ts'),
+      doorbell: module('./doorbell.ts'),
+    },
+  })
+  for (let i = 0; i < count; i++) {
+    await writer.writeWhenRoom(new Uint8Array(i % 300).fill(i))
+    // Now and then both sides run dry and fall asleep.
+    if (i % 100 === 0) await expect.poll(() => received).toBe(i + 1)
+  }
+  writer.close()
+  await ended.promise
   expect(received).toBe(count)
+  expect(rings).toBeGreaterThan(count / 100)
   await echo.terminate()
+  doorbell.close()
 })

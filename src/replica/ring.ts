@@ -3,17 +3,22 @@
  * the I/O thread of a replica talk.
  *
  * Intuition: two counters that only ever grow (modulo 2^32) say how many bytes were ever written and read; their
- * difference is what the ring holds. Each side stores only its own counter, so no lock is needed, and each
- * sleeps on the other's counter: `Atomics.wait` on the CPU thread, which may block, and `Atomics.waitAsync` on
- * the I/O thread, which may not.
+ * difference is what the ring holds. Each side stores only its own counter, so no lock is needed. A side that
+ * has nothing to do raises its flag, looks once more, and sleeps; the other side, after it moved its counter, looks at
+ * that flag and wakes who sleeps. Both orders are total (Atomics are sequentially consistent), so either the sleeper
+ * sees the counter or the other sees the flag.
  */
 import { ReplicaError } from './errors.ts'
 
-/** Counters stand a cache line apart so that the two threads do not fight over one line. */
+/** Words stand a cache line apart so that the two threads do not fight over one line. */
 const WRITTEN = 0
 const READ = 16
 const CLOSED = 32
-const CONTROL_WORDS = 48
+/** 1 while the reader sleeps or is about to. */
+const READER_SLEEPS = 48
+/** 1 while the writer sleeps or is about to. */
+const WRITER_SLEEPS = 64
+const CONTROL_WORDS = 80
 const DATA_OFFSET = CONTROL_WORDS * 4
 
 /** Counters are compared modulo 2^32 as signed words, so a ring may hold at most 2^30 bytes. */
@@ -56,8 +61,7 @@ class RingEnd {
     return Atomics.load(this.control, CLOSED) !== 0
   }
 
-  /** Wakes both sides for good: nothing more is written; the reader still gets what is there. */
-  close(): void {
+  protected markClosed(): void {
     Atomics.store(this.control, CLOSED, 1)
     Atomics.notify(this.control, WRITTEN)
     Atomics.notify(this.control, READ)
@@ -65,6 +69,14 @@ class RingEnd {
 }
 
 export class RingWriter extends RingEnd {
+  readonly #wakeReader: () => void
+
+  /** `wakeReader` is for a reader that does not sleep in `wait` but in an event loop. */
+  constructor(shared: SharedArrayBuffer, wakeReader?: () => void) {
+    super(shared)
+    this.#wakeReader = wakeReader ?? (() => Atomics.notify(this.control, WRITTEN))
+  }
+
   /** Appends one record. Returns false, and writes nothing, when there is no room for it now. */
   tryWrite(record: Uint8Array): boolean {
     const size = occupied(record.length)
@@ -83,14 +95,15 @@ export class RingWriter extends RingEnd {
     this.data.set(first === record.length ? record : record.subarray(0, first), from)
     if (first < record.length) this.data.set(record.subarray(first), 0)
     Atomics.store(this.control, WRITTEN, (written + size) | 0)
-    Atomics.notify(this.control, WRITTEN)
+    if (Atomics.exchange(this.control, READER_SLEEPS, 0) === 1) this.#wakeReader()
     return true
   }
 
   /** Appends one record, sleeping while the ring is full. For a thread that may block. */
   write(record: Uint8Array): void {
     for (;;) {
-      const read = Atomics.load(this.control, READ)
+      if (this.tryWrite(record)) return
+      const read = this.#announceSleep()
       if (this.tryWrite(record)) return
       Atomics.wait(this.control, READ, read)
     }
@@ -99,11 +112,24 @@ export class RingWriter extends RingEnd {
   /** Appends one record once there is room. For a thread that may not block; one call at a time. */
   async writeWhenRoom(record: Uint8Array): Promise<void> {
     for (;;) {
-      const read = Atomics.load(this.control, READ)
+      if (this.tryWrite(record)) return
+      const read = this.#announceSleep()
       if (this.tryWrite(record)) return
       const wait = Atomics.waitAsync(this.control, READ, read)
       if (wait.async) await wait.value
     }
+  }
+
+  /** Wakes both sides for good: nothing more is written; the reader still gets what is there. */
+  close(): void {
+    this.markClosed()
+    this.#wakeReader()
+  }
+
+  #announceSleep(): number {
+    const read = Atomics.load(this.control, READ)
+    Atomics.store(this.control, WRITER_SLEEPS, 1)
+    return read
   }
 }
 
@@ -130,27 +156,23 @@ export class RingReader extends RingEnd {
     record.set(this.data.subarray(from, from + first))
     if (first < length) record.set(this.data.subarray(0, length - first), first)
     Atomics.store(this.control, READ, (read + size) | 0)
-    Atomics.notify(this.control, READ)
+    if (Atomics.exchange(this.control, WRITER_SLEEPS, 0) === 1) Atomics.notify(this.control, READ)
     return record
   }
 
   /** Sleeps until a record is there, the ring is closed, or `timeoutMs` has passed. For a thread that may block. */
   wait(timeoutMs = Number.POSITIVE_INFINITY): boolean {
     const written = Atomics.load(this.control, WRITTEN)
-    if (!this.empty) return true
-    if (this.closed) return false
-    Atomics.wait(this.control, WRITTEN, written, timeoutMs)
+    if (this.sleep() && !this.closed) Atomics.wait(this.control, WRITTEN, written, timeoutMs)
     return !this.empty
   }
 
-  /** Resolves when a record is there (true) or the ring was closed and is empty (false). */
-  async ready(): Promise<boolean> {
-    for (;;) {
-      const written = Atomics.load(this.control, WRITTEN)
-      if (!this.empty) return true
-      if (this.closed) return false
-      const wait = Atomics.waitAsync(this.control, WRITTEN, written)
-      if (wait.async) await wait.value
-    }
+  /**
+   * Says that this side sleeps from now on: the next record wakes it. Returns false when a record is there already, and
+   * then it should not. A reader in an event loop calls this and returns to its loop.
+   */
+  sleep(): boolean {
+    Atomics.store(this.control, READER_SLEEPS, 1)
+    return this.empty
   }
 }

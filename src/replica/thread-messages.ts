@@ -76,6 +76,8 @@ export interface CpuThreadData {
   readonly commands: SharedArrayBuffer
   /** Ring of `CpuReport`. */
   readonly reports: SharedArrayBuffer
+  /** Rings the I/O thread's doorbell; file descriptors belong to the whole process. */
+  readonly doorbellFd: number
   /** Counters of `CpuCounters`. */
   readonly counters: SharedArrayBuffer
 }
