@@ -7,7 +7,6 @@ export const CLUSTER_ERRORS = {
   CLUSTER_START_FAILED: 'Read the log file that the message names.',
   CLUSTER_STATE_INVALID: 'Remove the file that the message names, or choose another --dir.',
   CLUSTER_TOO_FEW_HOSTS: 'Start more hosts with `understudy up --hosts 2`, or run with --no-protect.',
-  HOST_UNKNOWN: 'List the hosts with `understudy ps`.',
   HOST_COUNT_INVALID: 'Give --hosts a number from 1 to 16.',
   VM_NAME_INVALID: 'Use 1 to 40 lower-case letters, digits and "-", with a letter or digit at both ends.',
   VM_EXISTS: 'Choose another --name, or remove the old one with `understudy rm`.',
@@ -18,8 +17,6 @@ export const CLUSTER_ERRORS = {
   VM_START_FAILED: 'Read the log file that the message names.',
   MEMORY_INVALID: 'Give a size such as 512M or 1G, from 64M to 3G.',
   PUBLISH_INVALID: 'Give --publish HOSTPORT:GUESTPORT, each from 1 to 65535.',
-  PORT_IN_USE: 'Choose another host port, or stop what listens there.',
-  EVENTS_CORRUPT: 'Move the events file that the message names away; a new one is begun.',
 } as const
 
 export type ClusterErrorCode = keyof typeof CLUSTER_ERRORS
