@@ -199,7 +199,11 @@ export class Cluster {
   /** Ends a virtual machine: the guest shuts down if it can within `graceMs`, else its power is cut. */
   async stop(name: string, graceMs: number): Promise<void> {
     const status = await this.status(name)
-    if (status.state === 'stopped') throw new ClusterError('VM_NOT_RUNNING', `${name} does not run.`)
+    if (status.state === 'stopped') {
+      // A guest that powered itself off has left its ports behind.
+      await this.#gateway.remove(name).catch(() => {})
+      throw new ClusterError('VM_NOT_RUNNING', `${name} does not run.`)
+    }
     // The primary first: it tells its backup, which then knows that this is no failure.
     for (const replica of [status.primary, status.backup]) {
       if (replica !== null) await this.#stopReplica(replica.host, name, graceMs)

@@ -33,6 +33,13 @@ export interface CpuOptions {
   readonly onReport: (report: CpuReport) => void
 }
 
+/** The memory of kernel and initrd, tens of megabytes: one copy in the process is enough. */
+function imageBuffers({ boot }: MachineConfig): ArrayBuffer[] {
+  if (boot.kind !== 'linux') return []
+  const images = boot.initrd === null ? [boot.kernel] : [boot.kernel, boot.initrd]
+  return images.map((image) => image.buffer).filter((buffer) => buffer instanceof ArrayBuffer)
+}
+
 export class Cpu {
   readonly counters: CpuCounters
   readonly #worker: Worker
@@ -63,7 +70,11 @@ export class Cpu {
     this.#reports = new RingReader(data.reports)
     this.counters = new CpuCounters(data.counters)
     this.#drain()
-    this.#worker = new Worker(THREAD_URL, { workerData: data, name: 'understudy-cpu' })
+    this.#worker = new Worker(THREAD_URL, {
+      workerData: data,
+      transferList: imageBuffers(options.machine),
+      name: 'understudy-cpu',
+    })
     this.#worker.on('error', (error) =>
       this.#failed(error instanceof Error ? (error.stack ?? error.message) : String(error)),
     )
