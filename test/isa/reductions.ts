@@ -11,8 +11,8 @@ export function reductions(items: readonly Item[]): Item[][] {
     if (item.kind === 'run') {
       if (item.instructions.length > 1) {
         item.instructions.forEach((_, i) => {
-          // Dropping the address computation of an access would send it astray.
-          if (i < item.instructions.length - 1 && touchesMemory(item)) return
+          // Dropping the computation of an address or of a status would send the program astray.
+          if (i < item.instructions.length - 1 && !isPlain(item)) return
           out.push(items.with(n, { kind: 'run', instructions: item.instructions.toSpliced(i, 1) }))
         })
       }
@@ -25,8 +25,9 @@ export function reductions(items: readonly Item[]): Item[][] {
   return out
 }
 
-function touchesMemory(item: Item & { kind: 'run' }): boolean {
-  return item.instructions.some(({ mnemonic }) => /^(c\.)?f?[ls]([bhwd]u?)(sp)?$|^(lr|sc|amo)/.test(mnemonic))
+function isPlain(item: Item & { kind: 'run' }): boolean {
+  const special = /^(c\.)?f?[ls]([bhwd]u?)(sp)?$|^(lr|sc|amo)|^jalr$|^ecall$|^csr|^sfence/
+  return !item.instructions.some(({ mnemonic }) => special.test(mnemonic))
 }
 
 /**

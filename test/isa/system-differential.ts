@@ -8,6 +8,9 @@ import { programListing } from './program-code.ts'
 import { runQemu } from './qemu.ts'
 import { buildSystemImage, readSystemResult, type SystemResult, type TrapRecord } from './system-image.ts'
 
+/** A program takes a tenth of a second; one that was shrunk into an endless loop should not hold up the others. */
+const TIMEOUT_MS = 10_000
+
 export interface Comparison {
   /** Empty when both agree. */
   readonly lines: readonly string[]
@@ -17,7 +20,9 @@ export interface Comparison {
 }
 
 export async function systemOracle(program: Program): Promise<SystemResult> {
-  return readSystemResult(await runQemu(buildSystemImage(program, 'qemu', 'qemu').elf))
+  return readSystemResult(
+    await runQemu(buildSystemImage(program, 'qemu', 'qemu').elf, { timeoutMs: TIMEOUT_MS }),
+  )
 }
 
 /** An engine against what QEMU made of the same program. */
