@@ -47,4 +47,4 @@ test(`random programs agree with QEMU on both engines (ISA_SEED=${SEED})`, async
   }
   expect(retired.regions).toBe(retired.interpreter)
   expect(retired.interpreter).toBeGreaterThanOrEqual(RETIRED_MIN)
-}, 120_000)
+})

@@ -30,7 +30,7 @@ test(`random system programs agree with QEMU on both engines (ISA_SEED=${SEED})`
   }
   // Not a measure of quality, but a program without traps would test nothing here.
   expect(traps).toBeGreaterThan(PROGRAMS)
-}, 120_000)
+})
 
 test(`regions and interpreter reach equal digests however they are run (ISA_SEED=${SEED})`, async () => {
   for (let n = 0; n < PROGRAMS; n++) {
@@ -41,4 +41,4 @@ test(`regions and interpreter reach equal digests however they are run (ISA_SEED
     const { lines } = compareBothEngines(smallest)
     expect.fail(systemReport(`regions differ from the interpreter, ISA_SEED=${SEED}`, smallest, lines))
   }
-}, 120_000)
+})
