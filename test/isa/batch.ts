@@ -126,6 +126,14 @@ export function buildBatch(programs: readonly Program[], environment: Environmen
   }
 }
 
+/** Results in which a trap at `pc` is noted, for a program that did not end. */
+export function withTrap(results: Uint8Array, pc: bigint): Uint8Array {
+  const view = new DataView(results.buffer, results.byteOffset, results.byteLength)
+  view.setBigUint64(0, 1n, true)
+  view.setBigUint64(16, pc, true)
+  return results
+}
+
 export function readResults(bytes: Uint8Array, programs: number): BatchResult {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const u64 = (offset: number) => view.getBigUint64(offset, true)

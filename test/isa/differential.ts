@@ -5,10 +5,10 @@
  * of all candidates that drop one item, and keeps the smallest candidate that still differs.
  */
 
-import { type Engine, runEngine } from '../../src/machine/cpu/isa-test/engine.ts'
+import { type Engine, ProgramStuckError, runEngine } from '../../src/machine/cpu/isa-test/engine.ts'
 import type { Environment } from '../../src/machine/cpu/isa-test/exit.ts'
 import { listing } from '../../src/machine/cpu/isa-test/instructions.ts'
-import { type Batch, type BatchResult, buildBatch, readResults } from './batch.ts'
+import { type Batch, type BatchResult, buildBatch, readResults, withTrap } from './batch.ts'
 import type { Item, Program } from './program.ts'
 import { type ProgramResult, programListing } from './program-code.ts'
 import { runQemu } from './qemu.ts'
@@ -40,7 +40,13 @@ export function engineRunner(engine: Engine): Runner {
     name: engine,
     environment: 'tohost',
     async run(batch) {
-      return runEngine(engine, batch.elf, batch.results, batch.resultsBytes)
+      try {
+        return runEngine(engine, batch.elf, batch.results, batch.resultsBytes)
+      } catch (error) {
+        // Shown as a trap where it went astray, so that it can be shrunk like any other difference.
+        if (!(error instanceof ProgramStuckError)) throw error
+        return { results: withTrap(error.results, error.pc), retired: 0n, compiledEntries: 0 }
+      }
     },
   }
 }

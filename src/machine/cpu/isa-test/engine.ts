@@ -21,7 +21,19 @@ export const CLOCK_RATE = Math.floor(2 ** 32 / 100)
 /** Regions are compiled at their first execution, so that both engines run every case. */
 export const HOT_THRESHOLD = 1
 
-/** Throws an Error when the image does not end by itself. */
+/** A program that does not end: a broken CPU went astray or waits for ever. */
+export class ProgramStuckError extends Error {
+  readonly pc: bigint
+  readonly results: Uint8Array
+
+  constructor(engine: Engine, retired: bigint, pc: bigint, results: Uint8Array) {
+    super(`${engine}: not ended after ${retired} instructions, pc 0x${pc.toString(16)}`)
+    this.pc = pc
+    this.results = results
+  }
+}
+
+/** Throws a ProgramStuckError when the image does not end by itself. */
 export function runEngine(engine: Engine, elf: Uint8Array, results: number, resultsBytes: number): EngineRun {
   const machine = createMachine(
     {
@@ -41,12 +53,12 @@ export function runEngine(engine: Engine, elf: Uint8Array, results: number, resu
     if (deadline === null) break
     machine.beginSlice({ clock: deadline, clockRate: CLOCK_RATE, inputs: [] })
   }
+  const bytes = machine.debug.readPhysical(results, resultsBytes).slice()
   if (!machine.halted) {
-    const pc = machine.debug.readRegister(0, 'pc')
-    throw new Error(`${engine}: not ended after ${machine.retired} instructions, pc 0x${pc.toString(16)}`)
+    throw new ProgramStuckError(engine, machine.retired, machine.debug.readRegister(0, 'pc'), bytes)
   }
   return {
-    results: machine.debug.readPhysical(results, resultsBytes).slice(),
+    results: bytes,
     retired: machine.retired,
     compiledEntries: machine.debug.compiledEntries(),
   }
