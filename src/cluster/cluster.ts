@@ -147,6 +147,7 @@ export class Cluster {
         memoryBytes: options.memoryBytes,
         mac,
         rngSeed: randomBytes(48).toString('hex'),
+        epochMs: Date.now(),
         gatewayAddress: linkAddress,
         gatewayToken: token,
         machineModule: options.machineModule ?? null,

@@ -51,6 +51,8 @@ export const replicaConfigSchema = z.object({
   mac: z.string().regex(/^[0-9a-f]{12}$/),
   /** 32 to 64 bytes in hexadecimal; the same on both sides of a pair. */
   rngSeed: z.string().regex(/^([0-9a-f]{2}){32,64}$/),
+  /** What the guest's real-time clock shows at power-on, in ms since 1970; the same on both sides of a pair. */
+  epochMs: z.int().min(0),
   /** Where and by which token the replica joins the VM's network segment at the gateway. */
   gatewayAddress: z.string(),
   gatewayToken: z.string(),

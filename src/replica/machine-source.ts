@@ -4,6 +4,8 @@ import type { BootConfig, MachineConfig } from '../machine/config.ts'
 import type { Boot, ReplicaConfig } from './config.ts'
 import { ReplicaError } from './errors.ts'
 
+const NANOSECONDS_PER_MS = 1_000_000n
+
 /** Rejects with IMAGE_UNREADABLE. */
 export async function loadMachine(config: ReplicaConfig): Promise<MachineConfig> {
   return {
@@ -11,6 +13,7 @@ export async function loadMachine(config: ReplicaConfig): Promise<MachineConfig>
     nics: [{ mac: bytesOf(config.mac) }],
     disks: [],
     rngSeed: bytesOf(config.rngSeed),
+    epochNs: BigInt(config.epochMs) * NANOSECONDS_PER_MS,
     // Only the machine module of a test boots nothing.
     boot: config.boot === null ? { kind: 'bare', elf: new Uint8Array() } : await loadBoot(config.boot),
   }
