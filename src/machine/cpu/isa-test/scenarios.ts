@@ -1,5 +1,6 @@
 /** All scenarios, for every engine and for QEMU. */
 import type { Scenario } from './scenario.ts'
+import { CALL_SCENARIOS } from './scenarios-calls.ts'
 import { CODE_SCENARIOS } from './scenarios-code.ts'
 import { CSR_SCENARIOS } from './scenarios-csr.ts'
 import { INTERRUPT_SCENARIOS } from './scenarios-interrupts.ts'
@@ -16,4 +17,5 @@ export const SCENARIOS: readonly Scenario[] = [
   ...PAGING_SCENARIOS,
   ...INTERRUPT_SCENARIOS,
   ...CODE_SCENARIOS,
+  ...CALL_SCENARIOS,
 ]

@@ -1,0 +1,200 @@
+/**
+ * Calls and returns in all the shapes that programs have: deep recursion, calls that never return, returns to
+ * somewhere else, coroutines. An engine that maps guest calls to calls of its own must not show it.
+ */
+import type { Scenario } from './scenario.ts'
+
+/** Above everything else in the image's memory, and far below the end of the smallest RAM. */
+const STACK_TOP = 0x80f0_0000
+const DEPTH = 100_000
+
+export const CALL_SCENARIOS: readonly Scenario[] = [
+  {
+    name: 'recursion a hundred thousand calls deep',
+    build(story) {
+      const { asm } = story
+      const recurse = asm.label('recurse')
+      const bottom = asm.label('bottom')
+      const over = asm.label('over')
+      asm.emitTo(over, 'jal', 0)
+      // f(n) = n = 0 ? 0 : f(n - 1) + 3
+      asm.bind(recurse)
+      asm.emitTo(bottom, 'beq', 10, 0)
+      asm.emit('addi', 2, 2, -16)
+      asm.emit('sd', 1, 2, 0)
+      asm.emit('addi', 10, 10, -1)
+      asm.emitTo(recurse, 'jal', 1)
+      asm.emit('addi', 10, 10, 3)
+      asm.emit('ld', 1, 2, 0)
+      asm.emit('addi', 2, 2, 16)
+      asm.bind(bottom)
+      asm.emit('jalr', 0, 1, 0)
+      asm.bind(over)
+      for (const depth of [10, DEPTH, 1000]) {
+        asm.li(2, STACK_TOP)
+        asm.li(10, depth)
+        asm.emitTo(recurse, 'jal', 1)
+        story.log(`depth ${depth}`, 10, 3 * depth)
+        asm.li(5, STACK_TOP)
+        asm.emit('sub', 5, 5, 2)
+        story.log('the stack is back', 5, 0)
+      }
+    },
+  },
+  {
+    name: 'mutual recursion through registers, two calls in each function',
+    build(story) {
+      const { asm } = story
+      const fibonacci = asm.label('fibonacci')
+      const small = asm.label('small')
+      const over = asm.label('over')
+      asm.emitTo(over, 'jal', 0)
+      // fib(n) = n < 2 ? n : fib(n - 1) + fib(n - 2), called through x9
+      asm.bind(fibonacci)
+      asm.li(5, 2)
+      asm.emitTo(small, 'blt', 10, 5)
+      asm.emit('addi', 2, 2, -24)
+      asm.emit('sd', 1, 2, 0)
+      asm.emit('sd', 10, 2, 8)
+      asm.emit('addi', 10, 10, -1)
+      asm.emit('c.jalr', 9)
+      asm.emit('sd', 10, 2, 16)
+      asm.emit('ld', 10, 2, 8)
+      asm.emit('addi', 10, 10, -2)
+      asm.emit('jalr', 1, 9, 0)
+      asm.emit('ld', 11, 2, 16)
+      asm.emit('add', 10, 10, 11)
+      asm.emit('ld', 1, 2, 0)
+      asm.emit('addi', 2, 2, 24)
+      asm.bind(small)
+      asm.emit('c.jr', 1)
+      asm.bind(over)
+      asm.li(2, STACK_TOP)
+      asm.loadAddress(9, fibonacci)
+      asm.li(10, 18)
+      asm.emit('jalr', 1, 9, 0)
+      story.log('fib(18)', 10, 2584)
+    },
+  },
+  {
+    name: 'calls that are left by a jump and never return',
+    build(story) {
+      const { asm } = story
+      const deeper = asm.label('deeper')
+      const out = asm.label('out')
+      const over = asm.label('over')
+      asm.emitTo(over, 'jal', 0)
+      // Calls itself x11 times, then jumps back to the loop, over all the frames.
+      asm.bind(deeper)
+      asm.emitTo(out, 'beq', 11, 0)
+      asm.emit('addi', 11, 11, -1)
+      asm.emit('addi', 10, 10, 1)
+      asm.emitTo(deeper, 'jal', 1)
+      asm.emit('addi', 10, 10, 1000)
+      asm.emit('jalr', 0, 1, 0)
+      asm.bind(out)
+      asm.emit('jalr', 0, 12, 0)
+      asm.bind(over)
+      asm.li(10, 0)
+      asm.li(7, 400)
+      const loop = asm.here()
+      const landing = asm.label()
+      asm.li(11, 50)
+      asm.loadAddress(12, landing)
+      asm.emitTo(deeper, 'jal', 1)
+      asm.bind(landing)
+      asm.emit('addi', 7, 7, -1)
+      asm.emitTo(loop, 'bne', 7, 0)
+      story.log('calls made', 10, 400 * 50)
+    },
+  },
+  {
+    name: 'returns to somewhere else than behind the call',
+    build(story) {
+      const { asm } = story
+      const skipper = asm.label('skipper')
+      const alternate = asm.label('alternate')
+      const over = asm.label('over')
+      asm.emitTo(over, 'jal', 0)
+      // Returns behind the instruction that follows the call.
+      asm.bind(skipper)
+      asm.emit('addi', 1, 1, 4)
+      asm.emit('jalr', 0, 1, 0)
+      asm.bind(alternate)
+      asm.emit('addi', 5, 5, 4)
+      asm.emit('jalr', 0, 5, 0)
+      asm.bind(over)
+      asm.li(10, 0)
+      asm.li(7, 50)
+      const loop = asm.here()
+      asm.emitTo(skipper, 'jal', 1)
+      asm.emit('addi', 10, 10, 1000)
+      asm.emit('addi', 10, 10, 1)
+      asm.emitTo(alternate, 'jal', 5)
+      asm.emit('addi', 10, 10, 1000)
+      asm.emit('addi', 10, 10, 7)
+      asm.emit('addi', 7, 7, -1)
+      asm.emitTo(loop, 'bne', 7, 0)
+      story.log('the instruction behind each call was skipped', 10, 50 * 8)
+    },
+  },
+  {
+    name: 'coroutines that swap x1 and x5',
+    build(story) {
+      const { asm } = story
+      const other = asm.label('other')
+      const over = asm.label('over')
+      const end = asm.label('end')
+      asm.emitTo(over, 'jal', 0)
+      asm.bind(other)
+      const turn = asm.here()
+      asm.emit('addi', 10, 10, 100)
+      // JALR x5, x1: a return and a call at once.
+      asm.emit('jalr', 5, 1, 0)
+      asm.emitTo(turn, 'jal', 0)
+      asm.bind(over)
+      asm.li(10, 0)
+      asm.li(7, 60)
+      asm.emitTo(other, 'jal', 1)
+      const loop = asm.here()
+      asm.emit('addi', 10, 10, 1)
+      asm.emit('addi', 7, 7, -1)
+      asm.emitTo(end, 'beq', 7, 0)
+      asm.emit('jalr', 1, 5, 0)
+      asm.emitTo(loop, 'jal', 0)
+      asm.bind(end)
+      story.log('sixty turns each', 10, 60 * 101)
+    },
+  },
+  {
+    name: 'tail calls in a long chain',
+    build(story) {
+      const { asm } = story
+      const even = asm.label('even')
+      const odd = asm.label('odd')
+      const over = asm.label('over')
+      const answer = asm.label('answer')
+      asm.emitTo(over, 'jal', 0)
+      asm.bind(even)
+      asm.li(11, 1)
+      asm.emitTo(answer, 'beq', 10, 0)
+      asm.emit('addi', 10, 10, -1)
+      asm.loadAddress(6, odd)
+      asm.emit('jalr', 0, 6, 0)
+      asm.bind(odd)
+      asm.li(11, 0)
+      asm.emitTo(answer, 'beq', 10, 0)
+      asm.emit('addi', 10, 10, -1)
+      asm.loadAddress(6, even)
+      asm.emit('c.jr', 6)
+      asm.bind(answer)
+      asm.emit('jalr', 0, 1, 0)
+      asm.bind(over)
+      for (const n of [7, 200_001, 100_000]) {
+        asm.li(10, n)
+        asm.emitTo(even, 'jal', 1)
+        story.log(`is ${n} even`, 11, n % 2 === 0 ? 1 : 0)
+      }
+    },
+  },
+]
