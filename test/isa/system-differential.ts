@@ -48,14 +48,16 @@ function show(record: TrapRecord | undefined): string {
 export function compareBothEngines(program: Program): Comparison {
   const random = new Random(program.seed ^ 0x5eed)
   const image = buildSystemImage(program, 'engines', 'tohost')
-  const { retired, divergence } = compareEngines(image.elf, random, random.pick([1, 1, 3, 20]))
+  const { retired, halted, divergence } = compareEngines(image.elf, random, random.pick([1, 1, 3, 20]))
   const lines =
-    divergence === null
-      ? []
-      : [
+    divergence !== null
+      ? [
           `between ${divergence.lastEqual} and ${divergence.retired} retired instructions:`,
           ...divergence.lines,
         ]
+      : halted
+        ? []
+        : ['the program did not end']
   return { lines, retired, traps: 0 }
 }
 

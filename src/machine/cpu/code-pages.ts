@@ -3,6 +3,7 @@
  * when it hits such memory.
  */
 import { i32, i64 } from '../../wasm/expr.ts'
+import type { FunctionBuilder } from '../../wasm/function.ts'
 import { CAUSE, raise, readControl, writeControl, ZERO } from './access.ts'
 import type { CoreFunctions } from './core-functions.ts'
 import {
@@ -23,12 +24,21 @@ import { fastEntry, fillFast } from './tlb.ts'
 export function defineCodePages(core: CoreFunctions, watch: number | null): void {
   defineWroteRam(core, watch)
   defineFetchPage(core)
-  defineDropCode(core)
+  defineDropCode(core, watch)
 }
 
 /** The bit of its page's code mask that stands for a memory address. */
 export function watchLine(address: number): bigint {
   return 1n << BigInt(Math.floor((address % PAGE_BYTES) / CODE_LINE_BYTES))
+}
+
+function pageOf(core: CoreFunctions, address: number): number {
+  return Math.floor((address - core.layout.ram) / PAGE_BYTES)
+}
+
+/** The watched line survives whatever forgets the code on its page: it stands for no code. */
+function setWatchLine(f: FunctionBuilder, core: CoreFunctions, watch: number): void {
+  f.store('i64', i32.const(8 * pageOf(core, watch)), i64.const(watchLine(watch)), core.layout.codeLines)
 }
 
 /** Marks the page dirty; if the bytes lie in translated code, drops that page's code and says so. */
@@ -48,8 +58,8 @@ function defineWroteRam(core: CoreFunctions, watch: number | null): void {
     f.store('i64', i32.shl(page.get, i32.const(3)), i64.const(0), layout.codeLines)
     if (watch !== null) {
       // The watched line shares the machinery of translated code: its page never gets a fast entry for writes.
-      f.if(i32.eq(page.get, i32.const(Math.floor((watch - layout.ram) / PAGE_BYTES))), () => {
-        f.store('i64', i32.shl(page.get, i32.const(3)), i64.const(watchLine(watch)), layout.codeLines)
+      f.if(i32.eq(page.get, i32.const(pageOf(core, watch))), () => {
+        setWatchLine(f, core, watch)
         writeControl(f, 'exit', i32.const(EXIT.watch))
       })
     }
@@ -109,11 +119,12 @@ function defineFetchPage(core: CoreFunctions): void {
 }
 
 /** Forgets all translated code and all heat: the bounded pool of code tables is used up. The driver then frees the compiled functions. */
-function defineDropCode(core: CoreFunctions): void {
+function defineDropCode(core: CoreFunctions, watch: number | null): void {
   const { layout } = core
   core.define('dropCode', (f) => {
     const clear = (base: number, bytes: number): void => f.memoryFill(i32.const(base), ZERO, i32.const(bytes))
     clear(layout.codeLines, layout.pageCount * 8)
+    if (watch !== null) setWatchLine(f, core, watch)
     clear(layout.pageCode, layout.pageCount * 4 * MODE_COUNT)
     clear(layout.codeTables, CODE_TABLES_MAX * CODE_TABLE_BYTES)
     // Fast fetch entries hold the addresses of code tables.

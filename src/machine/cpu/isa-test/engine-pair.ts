@@ -17,6 +17,8 @@ export interface Divergence {
 
 export interface PairRun {
   readonly retired: bigint
+  /** False when the program did not end by itself within the limit. */
+  readonly halted: boolean
   readonly divergence: Divergence | null
 }
 
@@ -82,9 +84,10 @@ export function compareEngines(elf: Uint8Array, random: Random, hotThreshold = H
     if (!equal)
       return {
         retired: count,
+        halted: oracle.halted,
         divergence: { retired: count, lastEqual, lines: differences(oracle, subject) },
       }
-    if (ended) return { retired: oracle.retired, divergence: null }
+    if (ended) return { retired: oracle.retired, halted: oracle.halted, divergence: null }
     lastEqual = count
     if (!random.chance(SLICE_PERCENT)) continue
     // A new slice, in which time has jumped, passes at another rate, or stands still.
