@@ -5,18 +5,23 @@ import { connect, type Socket } from 'node:net'
 /** Far above any latency measured here; a longer silence is a failure. */
 const ANSWER_MS_MAX = 10_000
 
+interface Waiting {
+  readonly answered: (answer: string) => void
+  readonly failed: (error: Error) => void
+}
+
 export class RedisConnection {
   readonly #socket: Socket
   #received = ''
-  #answered: ((answer: string) => void) | null = null
-  #failed: ((error: Error) => void) | null = null
+  #waiting: Waiting | null = null
+  #broken: Error | null = null
 
   private constructor(socket: Socket) {
     this.#socket = socket
     socket.setEncoding('latin1').on('data', (text: string) => this.#data(text))
-    socket.setTimeout(ANSWER_MS_MAX, () => socket.destroy(new Error('Redis does not answer')))
-    socket.on('error', (error) => this.#failed?.(error))
-    socket.on('close', () => this.#failed?.(new Error('Redis closed the connection')))
+    socket.on('timeout', () => socket.destroy(new Error(`Redis did not answer in ${ANSWER_MS_MAX} ms`)))
+    socket.on('error', (error) => this.#break(error))
+    socket.on('close', () => this.#break(new Error('the connection to Redis was closed')))
   }
 
   static async open(port: number): Promise<RedisConnection> {
@@ -27,20 +32,23 @@ export class RedisConnection {
 
   /** Sends a command whose answer is one line (SET, INCR, PING); resolves with the milliseconds to its answer. */
   async time(...command: readonly string[]): Promise<number> {
+    if (this.#broken !== null) throw this.#broken
     const startedMs = performance.now()
-    const answer = await new Promise<string>((resolve, reject) => {
-      this.#answered = resolve
-      this.#failed = reject
+    this.#socket.setTimeout(ANSWER_MS_MAX)
+    const answer = await new Promise<string>((answered, failed) => {
+      this.#waiting = { answered, failed }
       const words = command.map((word) => `$${word.length}\r\n${word}\r\n`).join('')
       this.#socket.write(`*${command.length}\r\n${words}`)
     })
     const tookMs = performance.now() - startedMs
+    // A connection that nobody asks anything may be silent for as long as it likes.
+    this.#socket.setTimeout(0)
     if (answer.startsWith('-')) throw new Error(`Redis says: ${answer}`)
     return tookMs
   }
 
   close(): void {
-    this.#failed = null
+    this.#waiting = null
     this.#socket.destroy()
   }
 
@@ -50,6 +58,13 @@ export class RedisConnection {
     if (end < 0) return
     const answer = this.#received.slice(0, end)
     this.#received = this.#received.slice(end + 2)
-    this.#answered?.(answer)
+    this.#waiting?.answered(answer)
+    this.#waiting = null
+  }
+
+  #break(error: Error): void {
+    this.#broken ??= error
+    this.#waiting?.failed(this.#broken)
+    this.#waiting = null
   }
 }

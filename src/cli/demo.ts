@@ -174,7 +174,7 @@ class Demo {
           ` longest wait ${this.#worstMs().toFixed(0)} ms`,
       )
       if (vm.state === 'stopped') {
-        this.#screen.line('the virtual machine has ended: no replica is left')
+        this.#screen.line('the virtual machine has ended: no replica is left. Ctrl-C takes the rest down')
         return
       }
       await sleep(STATUS_INTERVAL_MS, undefined, { signal: this.#signal }).catch(() => {})

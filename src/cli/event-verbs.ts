@@ -16,11 +16,14 @@ export function registerEventVerbs(program: Command): void {
     .option('-f, --follow', 'go on as events come, until Ctrl-C', false)
     .option('--json', 'one JSON object a line', false)
     .action(async (flags: EventFlags) => {
-      const reader = new EventReader(new ClusterLayout(stateDirectory(flags.dir)))
+      const directory = stateDirectory(flags.dir)
+      const reader = new EventReader(new ClusterLayout(directory))
       const print = (event: UnderstudyEvent) =>
         process.stdout.write(`${flags.json ? JSON.stringify(event) : describeEvent(event)}\n`)
       if (!flags.follow) {
-        for (const event of await reader.read()) print(event)
+        const events = await reader.read()
+        for (const event of events) print(event)
+        if (events.length === 0) process.stderr.write(`nothing has happened yet in ${directory}\n`)
         return
       }
       const stop = new AbortController()

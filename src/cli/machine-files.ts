@@ -105,7 +105,9 @@ function openToRead(path: string): number {
     const { code, message } = cause as NodeJS.ErrnoException
     const isMissing = code === 'ENOENT' || code === 'ENOTDIR'
     const ours = isMissing ? 'MACHINE_FILE_MISSING' : 'MACHINE_FILE_UNREADABLE'
-    throw new MachineVerbError(ours, `${path}: ${message}.`, { cause })
+    throw new MachineVerbError(ours, isMissing ? `There is no file ${path}.` : `${path}: ${message}.`, {
+      cause,
+    })
   }
   closeSync(file)
   throw new MachineVerbError('MACHINE_FILE_UNREADABLE', `${path} is no regular file.`)

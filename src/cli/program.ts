@@ -15,12 +15,23 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version
 }
 
+const FIRST_STEPS = `
+First steps:
+  understudy image build tiny
+  understudy up
+  understudy run tiny --name web --publish 8080:80
+  understudy ps                              then kill -9 the primary's process
+  understudy events
+  understudy down
+`
+
 /** Runs the command that the process was started with; failures end as an exit code. */
 export async function runProgram(): Promise<void> {
   const program = new Command('understudy')
     .description('Fault-tolerant virtual machines: a guest that outlives its host.')
     .version(version())
     .showHelpAfterError('(--help tells more)')
+    .addHelpText('after', FIRST_STEPS)
     // Commander's own errors are about the command line; help and version are none.
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE))
 

@@ -261,7 +261,7 @@ export class Cluster {
   async #record(name: string): Promise<VmRecord> {
     checkVmName(name)
     const record = await readVmRecord(this.#store, name)
-    if (record === null) throw new ClusterError('VM_NOT_FOUND', `There is no ${name}.`)
+    if (record === null) throw new ClusterError('VM_NOT_FOUND', `There is no virtual machine ${name}.`)
     return record
   }
 

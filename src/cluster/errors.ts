@@ -13,7 +13,8 @@ export const CLUSTER_ERRORS = {
   VM_NOT_FOUND: 'List the virtual machines with `understudy ps`.',
   VM_RUNNING: 'Stop it first with `understudy stop`.',
   VM_NOT_RUNNING: 'Look at `understudy events` for why it ended; start it anew with `understudy run`.',
-  VM_NOT_PROTECTED: 'There is no backup to take over. Stop it and run it again to protect it.',
+  VM_NOT_PROTECTED:
+    'Only a new run is protected: stop it, rm it and run it again. What it holds in memory is lost by that.',
   VM_START_FAILED: 'Read the log file that the message names.',
   MEMORY_INVALID: 'Give a size such as 512M or 1G, from 64M to 3G.',
   PUBLISH_INVALID: 'Give --publish HOSTPORT:GUESTPORT, each from 1 to 65535.',
