@@ -1,8 +1,9 @@
-/** A program with code on more pages than the code cache has tables: it forgets all and goes on, and nobody can tell. */
+/** Programs that use up what the code cache has: it forgets all and goes on, and nobody can tell. */
 import { expect, test } from 'vitest'
-import { CODE_TABLES_MAX } from '../layout.ts'
+import { CODE_TABLES_MAX, INVALIDATED_MAX } from '../layout.ts'
 import { Assembler } from './assembler.ts'
 import { writeElf } from './elf.ts'
+import { ENGINES, runEngine } from './engine.ts'
 import { compareEngines } from './engine-pair.ts'
 import { encode } from './instructions.ts'
 import { Random } from './random.ts'
@@ -15,14 +16,12 @@ const RETURN = 0x8082
 /** Not at the first visit: compiling each page by itself would take seconds. */
 const HOT_THRESHOLD = 2
 
-/** Fills each page with a function, then calls them all, several times over. */
-function programElf(): Uint8Array {
-  const asm = new Assembler(0x8000_0000)
-  const tohost = asm.label('tohost')
+/** Writes ADDI x10, x10, `immediate` and RET to the start of each of so many pages. */
+function emitFill(asm: Assembler, pages: number, immediate: number): void {
   asm.li(5, FIRST_PAGE)
-  asm.li(6, encode('addi', 10, 10, 1))
+  asm.li(6, encode('addi', 10, 10, immediate))
   asm.li(7, RETURN)
-  asm.li(8, PAGES)
+  asm.li(8, pages)
   asm.li(11, PAGE_BYTES)
   const fill = asm.here()
   asm.emit('sw', 6, 5, 0)
@@ -30,11 +29,14 @@ function programElf(): Uint8Array {
   asm.emit('add', 5, 5, 11)
   asm.emit('addi', 8, 8, -1)
   asm.emitTo(fill, 'bne', 8, 0)
-  asm.li(10, 0)
-  asm.li(12, PASSES)
+}
+
+/** Calls all pages, `passes` times over. */
+function emitCalls(asm: Assembler, pages: number, passes: number): void {
+  asm.li(12, passes)
   const pass = asm.here()
   asm.li(5, FIRST_PAGE)
-  asm.li(8, PAGES)
+  asm.li(8, pages)
   const loop = asm.here()
   asm.emit('jalr', 1, 5, 0)
   asm.emit('add', 5, 5, 11)
@@ -42,19 +44,43 @@ function programElf(): Uint8Array {
   asm.emitTo(loop, 'bne', 8, 0)
   asm.emit('addi', 12, 12, -1)
   asm.emitTo(pass, 'bne', 12, 0)
+}
+
+/** Stores x10 behind tohost and ends. */
+function finish(asm: Assembler): { elf: Uint8Array; result: number } {
+  const tohost = asm.label('tohost')
   asm.loadAddress(5, tohost)
+  asm.emit('sd', 10, 5, 64)
   asm.emit('addi', 6, 0, 1)
   asm.emit('sd', 6, 5, 0)
   asm.emit('jal', 0, 0)
   asm.align(64)
   asm.bind(tohost)
-  asm.double(0n)
-  return writeElf({ base: 0x8000_0000, bytes: asm.finish(), symbols: { tohost: asm.addressOf(tohost) } })
+  asm.advanceTo(asm.address + 128)
+  const symbols = { tohost: asm.addressOf(tohost) }
+  return { elf: writeElf({ base: 0x8000_0000, bytes: asm.finish(), symbols }), result: symbols.tohost + 64 }
 }
 
 test(`${PAGES} pages of code, called ${PASSES} times`, () => {
-  const { divergence, halted, retired } = compareEngines(programElf(), new Random(1), HOT_THRESHOLD)
+  const asm = new Assembler(0x8000_0000)
+  emitFill(asm, PAGES, 1)
+  asm.li(10, 0)
+  emitCalls(asm, PAGES, PASSES)
+  const { divergence, halted, retired } = compareEngines(finish(asm).elf, new Random(1), HOT_THRESHOLD)
   expect(divergence).toBeNull()
   expect(halted).toBe(true)
   expect(retired).toBeGreaterThan(BigInt(PAGES * (5 + 6 * PASSES)))
+})
+
+test.each(ENGINES)('%s: more pages of code rewritten in one run than the list of them holds', (engine) => {
+  const pages = INVALIDATED_MAX + 100
+  const asm = new Assembler(0x8000_0000)
+  emitFill(asm, pages, 1)
+  asm.li(10, 0)
+  emitCalls(asm, pages, 2)
+  emitFill(asm, pages, 100)
+  emitCalls(asm, pages, 2)
+  const { elf, result } = finish(asm)
+  const { results } = runEngine(engine, elf, result, 8)
+  expect(new DataView(results.buffer).getBigUint64(0, true)).toBe(BigInt(pages * 202))
 })
