@@ -396,9 +396,10 @@ class SystemRun {
     }
     const waits = roll < 70
     if (waits) {
-      // Only M-mode reaches the timer; without one the wait would have no end.
+      // Only M-mode reaches the timer. An interrupt before the wait would disarm it, and the wait have no end.
       this.#emit('addi', scratch, 0, 3)
       this.#emit('ecall')
+      this.#emit('csrrci', 0, CSR.mstatus, MIE)
     }
     this.#emit('csrrs', TEMPORARY, CSR.time, 0)
     this.#emit('addi', TEMPORARY, TEMPORARY, random.below(waits ? 2000 : 8))
