@@ -45,10 +45,10 @@ export interface EngineOptions {
 
 /**
  * Compiling pays back only after an instruction was executed some thousands of times. Measured on the boot of a Linux
- * guest, to ready: 500 visits 6.4 s (11 s of CPU time, 500 MB resident), 2,000 4.4 s, 8,000 3.4 s (4.9 s, 360 MB), 20,000
- * 3.4 s (4.3 s, 345 MB), 60,000 3.9 s, never 3.9 s. A loop of ten instructions gets there in half a millisecond.
+ * guest, to login: 500 visits 5.6 s (and 11 s of CPU time), 2,000 4.0 s, 8,000 3.5 s. A Redis under load answers 400
+ * requests a second for minutes with 10,000, and 900 after the first ten seconds with 2,000.
  */
-const HOT_THRESHOLD = 10_000
+const HOT_THRESHOLD = 2_000
 
 /** What the harts offer, as the device tree tells it. */
 const ISA: HartIsa = {
