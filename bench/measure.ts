@@ -44,6 +44,11 @@ const SUBJECTS: { readonly [name: string]: Subject } = {
     roundsDefault: 1,
     load: async () => (await import('./idle.ts')).measureIdle,
   },
+  gateway: {
+    summary: 'what the gateway adds to a round trip',
+    roundsDefault: 3,
+    load: async () => (await import('./gateway.ts')).measureGateway,
+  },
   latency: {
     summary: 'request latency of Redis, protected and unprotected',
     roundsDefault: 3,

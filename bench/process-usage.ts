@@ -13,6 +13,13 @@ export function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
 }
 
+/** Resident bytes in all, the guest's memory included as far as the guest has touched it. */
+export function residentBytes(pid: number): number {
+  const found = /^VmRSS:\s+([0-9]+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))
+  if (found === null) throw new Error(`process ${pid} has ended`)
+  return Number(found[1]) * KIB
+}
+
 /**
  * Resident bytes outside the guest's memory, which is told by being the one writable mapping of at least its size.
  * Guest pages never touched are not resident, so the difference of totals would flatter.

@@ -1,10 +1,6 @@
 /**
  * What the gateway adds to a round trip: a client on loopback sends one byte at a time to an echo peer, first with
  * passt connected to the peer directly, then through the gateway's process and a live link.
- *
- *     node bench/gateway-latency.ts [--rounds 3000]
- *
- * Prints one JSON object: medians and 99th percentiles in microseconds.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,16 +9,18 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { parseArgs } from 'node:util'
 import { rarpAnnouncement } from '../src/net/announce.ts'
 import { GatewayClient } from '../src/net/gateway-control.ts'
 import { GUEST_IPV4, Passt } from '../src/net/passt.ts'
 import { connectPort } from '../src/net/port.ts'
 import { claimPorts } from '../src/net/publishing.ts'
 import { answer, tcpPeer } from '../test/tcp-peer.ts'
+import { progress, type Report, type Row } from './report.ts'
+import { quantile, summarize } from './statistics.ts'
 
 const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56]
-const WARM_UP_ROUNDS = 300
+const ROUND_TRIPS = 3_000
+const WARM_UP_ROUND_TRIPS = 300
 const ANY_PORT = { hostAddress: '127.0.0.1', hostPort: 0, guestPort: 7 }
 
 interface RoundTrips {
@@ -30,23 +28,22 @@ interface RoundTrips {
   readonly p99Us: number
 }
 
-async function roundTrips(port: number, rounds: number): Promise<RoundTrips> {
+async function roundTrips(port: number): Promise<RoundTrips> {
   const socket = connect({ host: '127.0.0.1', port, noDelay: true })
   await once(socket, 'connect')
   const timesUs: number[] = []
-  for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
+  for (let n = -WARM_UP_ROUND_TRIPS; n < ROUND_TRIPS; n++) {
     const startedMs = performance.now()
     socket.write('x')
     await once(socket, 'data')
-    if (round >= 0) timesUs.push((performance.now() - startedMs) * 1000)
+    if (n >= 0) timesUs.push((performance.now() - startedMs) * 1000)
   }
   socket.destroy()
   timesUs.sort((a, b) => a - b)
-  const at = (share: number) => Math.round(timesUs[Math.floor(share * (timesUs.length - 1))]!)
-  return { medianUs: at(0.5), p99Us: at(0.99) }
+  return { medianUs: Math.round(quantile(timesUs, 0.5)), p99Us: Math.round(quantile(timesUs, 0.99)) }
 }
 
-async function passtAlone(rounds: number): Promise<RoundTrips> {
+async function passtAlone(): Promise<RoundTrips> {
   const peer = tcpPeer(MAC, GUEST_IPV4)
   const published = await claimPorts([ANY_PORT])
   const passt = new Passt(published, {
@@ -57,12 +54,12 @@ async function passtAlone(rounds: number): Promise<RoundTrips> {
   })
   await passt.ready()
   passt.socket.send(rarpAnnouncement(new Uint8Array(MAC)))
-  const result = await roundTrips(published[0]!.hostPort, rounds)
+  const result = await roundTrips(published[0]!.hostPort)
   await passt.stop()
   return result
 }
 
-async function throughGateway(rounds: number): Promise<RoundTrips> {
+async function throughGateway(): Promise<RoundTrips> {
   const dir = await mkdtemp(join(tmpdir(), 'understudy-bench-'))
   const main = join(import.meta.dirname, '../src/net/gateway-main.ts')
   const gateway = spawn(process.execPath, [main, '--dir', dir], { stdio: ['ignore', 'pipe', 'ignore'] })
@@ -81,7 +78,7 @@ async function throughGateway(rounds: number): Promise<RoundTrips> {
     })
     await port.goLive(1)
     port.send(rarpAnnouncement(new Uint8Array(MAC)))
-    const result = await roundTrips(publish[0]!.hostPort, rounds)
+    const result = await roundTrips(publish[0]!.hostPort)
     port.close()
     return result
   } finally {
@@ -91,7 +88,25 @@ async function throughGateway(rounds: number): Promise<RoundTrips> {
   }
 }
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '3000' } } })
-const rounds = Number(values.rounds)
-const result = { passtAlone: await passtAlone(rounds), throughGateway: await throughGateway(rounds) }
-console.log(JSON.stringify(result))
+export async function measureGateway(rounds: number): Promise<Report> {
+  const measured: { alone: RoundTrips; through: RoundTrips }[] = []
+  for (let round = 1; round <= rounds; round++) {
+    progress(`gateway, round ${round} of ${rounds}`)
+    measured.push({ alone: await passtAlone(), through: await throughGateway() })
+  }
+  const row = (figure: string, of: (round: (typeof measured)[number]) => number): Row => ({
+    ...{ figure, unit: 'us' },
+    value: summarize(measured.map(of)),
+  })
+  return {
+    subject: 'gateway',
+    rows: [
+      row('passt alone, median', ({ alone }) => alone.medianUs),
+      row('passt alone, 99th percentile', ({ alone }) => alone.p99Us),
+      row('through the gateway, median', ({ through }) => through.medianUs),
+      row('through the gateway, 99th percentile', ({ through }) => through.p99Us),
+      row('the gateway adds, median', ({ alone, through }) => through.medianUs - alone.medianUs),
+    ],
+    notes: [`One byte to an echo peer and back, ${ROUND_TRIPS} times a round.`],
+  }
+}
