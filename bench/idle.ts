@@ -5,7 +5,7 @@ import type { ReplicaStatus } from '../src/replica/status.ts'
 import { startRedisGuest } from '../test/redis-guest.ts'
 import type { TestCluster } from '../test/test-cluster.ts'
 import { inMeasuredCluster } from './measured-cluster.ts'
-import { cpuSeconds, residentBytes, residentBytesBeside } from './process-usage.ts'
+import { cpuSeconds, memoryBytesBeside, residentBytes } from './process-usage.ts'
 import { RedisConnection } from './redis-connection.ts'
 import { progress, type Report, type Row } from './report.ts'
 import { summarize } from './statistics.ts'
@@ -50,7 +50,7 @@ export async function measureIdle(rounds: number): Promise<Report> {
       const load = await usage(world, async () => {
         requests = await keepBusy(port)
       })
-      const megabytes = (pid: number) => residentBytesBeside(pid, vm.memoryBytes) / MEGABYTE
+      const megabytes = (pid: number) => memoryBytesBeside(pid, vm.memoryBytes) / MEGABYTE
       results.push({
         ...{ idle, load, requestsPerSecond: requests / (LOAD_MS / 1000) },
         residentMegabytes: residentBytes(vm.primary!.pid) / MEGABYTE,

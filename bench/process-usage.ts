@@ -21,10 +21,11 @@ export function residentBytes(pid: number): number {
 }
 
 /**
- * Resident bytes outside the guest's memory, which is told by being the one writable mapping of at least its size.
- * Guest pages never touched are not resident, so the difference of totals would flatter.
+ * Bytes of memory outside the guest's, which is told by being the one writable mapping of at least its size. Pages
+ * shared with other processes, program text above all, count in proportion (Pss). Guest pages that were never touched
+ * are not resident, so the difference between the total and the guest's size would flatter.
  */
-export function residentBytesBeside(pid: number, guestBytes: number): number {
+export function memoryBytesBeside(pid: number, guestBytes: number): number {
   let total = 0
   let guest = 0
   let mapping = { bytes: 0, writable: false }
@@ -34,9 +35,9 @@ export function residentBytesBeside(pid: number, guestBytes: number): number {
       const bytes = Number.parseInt(range[2], 16) - Number.parseInt(range[1], 16)
       mapping = { bytes, writable: range[3].startsWith('rw') }
     }
-    const resident = /^Rss: +([0-9]+) kB/.exec(line)
-    if (resident === null) continue
-    const bytes = Number(resident[1]) * KIB
+    const share = /^Pss: +([0-9]+) kB/.exec(line)
+    if (share === null) continue
+    const bytes = Number(share[1]) * KIB
     total += bytes
     if (mapping.writable && mapping.bytes >= guestBytes) guest += bytes
   }

@@ -18,6 +18,7 @@ import { ClockFollower } from './clock-follower.ts'
 import { ringDoorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
 import { LiveCpu } from './live-cpu.ts'
+import { releaseImages } from './machine-source.ts'
 import { PendingRequests } from './pending-requests.ts'
 import { lowerThisThread } from './priority.ts'
 import { ReplayCpu } from './replay-cpu.ts'
@@ -190,7 +191,9 @@ async function main(data: CpuThreadData): Promise<void> {
   if (data.yielding) lowerThisThread()
   try {
     const module = (await import(data.machineModule)) as MachineModule
-    const thread = new CpuThread(await module.createMachine(data.machine), data, reports)
+    const machine = await module.createMachine(data.machine)
+    releaseImages(data.machine)
+    const thread = new CpuThread(machine, data, reports)
     thread.run()
   } catch (error) {
     if (error instanceof ReplicaError && error.code === 'RING_CLOSED') return

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads'
 import type { MachineConfig } from '../machine/config.ts'
 import { Doorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
+import { imageBuffers } from './machine-source.ts'
 import { createRing, RingReader, RingWriter } from './ring.ts'
 import {
   COMMAND_RING_BYTES,
@@ -31,13 +32,6 @@ export interface CpuOptions {
   /** Whether the thread shall make way for other threads by itself. */
   readonly yielding?: boolean
   readonly onReport: (report: CpuReport) => void
-}
-
-/** The memory of kernel and initrd, tens of megabytes: one copy in the process is enough. */
-function imageBuffers({ boot }: MachineConfig): ArrayBuffer[] {
-  if (boot.kind !== 'linux') return []
-  const images = boot.initrd === null ? [boot.kernel] : [boot.kernel, boot.initrd]
-  return images.map((image) => image.buffer).filter((buffer) => buffer instanceof ArrayBuffer)
 }
 
 export class Cpu {

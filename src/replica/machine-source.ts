@@ -33,6 +33,18 @@ async function loadBoot({ kernel, initrd, append }: Boot): Promise<BootConfig> {
   }
 }
 
+/** The memory of kernel and initrd, tens of megabytes: one copy in the process is enough. */
+export function imageBuffers({ boot }: MachineConfig): ArrayBuffer[] {
+  if (boot.kind !== 'linux') return []
+  const images = boot.initrd === null ? [boot.kernel] : [boot.kernel, boot.initrd]
+  return images.map((image) => image.buffer).filter((buffer) => buffer instanceof ArrayBuffer)
+}
+
+/** Gives the images back once the machine has them in its RAM. A worker's data is never collected as a whole. */
+export function releaseImages(machine: MachineConfig): void {
+  for (const buffer of imageBuffers(machine)) buffer.transfer(0)
+}
+
 function bytesOf(hexadecimal: string): Uint8Array {
   return new Uint8Array(Buffer.from(hexadecimal, 'hex'))
 }
