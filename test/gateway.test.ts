@@ -289,6 +289,10 @@ describe('gateway', () => {
     })
     peer.on('data', (chunk: Buffer) => decoder.push(chunk))
     peer.write(encodeFrame(rarpAnnouncement(new Uint8Array(machine.mac))))
+    // A connection that comes before the peer is there is offered to nobody, and passt does not offer it twice.
+    await eventually(() =>
+      gateway.listSegments().some(({ vm, plainPeers }) => vm === 'plain' && plainPeers === 1),
+    )
     hostPort = segment.publish[0]!.hostPort
     expect(await client().echo('plain')).toBe('plain')
     peer.destroy()

@@ -76,6 +76,8 @@ export interface SegmentInfo extends SegmentCounters {
   readonly publish: readonly PublishedPort[]
   /** Where plain peers connect, or null. */
   readonly plainAddress: string | null
+  /** Plain peers now connected. */
+  readonly plainPeers: number
   readonly liveGeneration: number | null
   /** The replica that is live, as its hello named it, or null. */
   readonly live: string | null
@@ -354,6 +356,7 @@ export class Gateway {
       vm,
       publish: entry.publish,
       plainAddress: entry.plainAddress,
+      plainPeers: entry.plainPorts.size,
       liveGeneration: segment.liveGeneration,
       live: segment.live === null ? null : entry.links.get(segment.live)!.hello.replica,
       links: [...entry.links.values()].map(({ hello, socket }) => ({
