@@ -10,6 +10,7 @@ import { Bus } from './bus.ts'
 import { type MachineConfig, MEMORY_BYTES_MAX } from './config.ts'
 import { FAULT } from './cpu/access.ts'
 import { CodeCache } from './cpu/code-cache.ts'
+import { watchLine } from './cpu/code-pages.ts'
 import { type Core, createCore } from './cpu/core.ts'
 import { control, EXIT, PAGE_BYTES, RAM_START } from './cpu/layout.ts'
 import { STATE_BASE, STATE_BYTES } from './cpu/state.ts'
@@ -393,7 +394,7 @@ export class Computer implements Machine {
     this.#hart.set('pc', entry)
     this.#hart.set('privilege', 3n)
     this.#core.exports.setMode()
-    if (this.#tohost !== null) watchLineOf(this.#core, this.#tohost)
+    if (this.#tohost !== null) watchStores(this.#core, this.#tohost)
   }
 
   /** The RISC-V Linux boot protocol: hart number in a0, device tree in a1, translation off. */
@@ -414,10 +415,11 @@ export class Computer implements Machine {
 /** A heat that is never reached: counters stop at it. */
 const NEVER_HOT = 0x7fffffff
 
-function watchLineOf(core: Core, address: number): void {
+/** Has the core report stores to the line at a physical address, from the start. */
+function watchStores(core: Core, address: number): void {
   const offset = address - RAM_START
   const lines = new BigUint64Array(core.memory.buffer, core.layout.codeLines, core.layout.pageCount)
-  lines[Math.floor(offset / PAGE_BYTES)] |= 1n << BigInt(Math.floor((offset % PAGE_BYTES) / 64))
+  lines[Math.floor(offset / PAGE_BYTES)] |= watchLine(offset)
 }
 
 const MEMORY_STEP_BYTES = 1024 * 1024

@@ -216,7 +216,6 @@ export const i64 = {
   load16U: load('i64', 0x33),
   load32S: load('i64', 0x34),
   load32U: load('i64', 0x35),
-  atomicLoad: (address: Expr, offset = 0): Expr => new Expr('load', 'i64', 0xfe11, offset, [address]),
 }
 
 function floats(type: 'f32' | 'f64', base: number, compare: number, loadCode: number, reinterpret: number) {

@@ -109,12 +109,6 @@ export class FunctionBuilder {
     this.#code.u32(local.index)
   }
 
-  setGlobal(index: number, e: Expr): void {
-    this.#expr(e)
-    this.#code.u8(0x24)
-    this.#code.u32(index)
-  }
-
   drop(e: Expr): void {
     this.#expr(e)
     this.#code.u8(0x1a)
@@ -285,8 +279,7 @@ export class FunctionBuilder {
       case 'load':
         this.#expr(e.args[0])
         this.#opcode(e.code)
-        // Atomic accesses must state their natural alignment exactly.
-        code.u32(e.code === 0xfe11 ? 3 : 0)
+        code.u32(0)
         code.u32(e.value as number)
         return
       case 'plain':

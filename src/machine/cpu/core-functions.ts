@@ -32,7 +32,6 @@ export const coreSignatures = {
   wroteRam: [['i32', 'i32'], []],
   dropCode: [[], []],
   flushTlbs: [[], []],
-  flushFastTlbs: [[], []],
   flushFastWrites: [[], []],
   flushPage: [['i64'], []],
   /** Derives `control.mode` from the privilege and status registers. */

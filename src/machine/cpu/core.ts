@@ -46,7 +46,6 @@ export interface CoreExports {
   readonly clock: (budgetLeft: number) => bigint
   readonly pending: (budgetLeft: number) => bigint
   readonly flushTlbs: () => void
-  readonly flushFastTlbs: () => void
   readonly flushFastWrites: () => void
   readonly setMode: () => void
   readonly hash: (from: number, to: number) => bigint

@@ -21,7 +21,6 @@ import {
   MODE,
   MODE_COUNT,
   PAGE_BYTES,
-  TLB_ALL_BYTES,
   TLB_BASE,
   TLB_MODE_STRIDE,
   tlb,
@@ -102,9 +101,6 @@ function defineFlushes(core: CoreFunctions): void {
       empty(f, base, TLB_MODE_STRIDE * MODE.machine)
       empty(f, base + TLB_MODE_STRIDE * MODE.other, TLB_MODE_STRIDE)
     }
-  })
-  core.define('flushFastTlbs', (f) => {
-    empty(f, FAST_TLB_BASE, TLB_ALL_BYTES)
   })
   core.define('flushFastWrites', (f) => {
     for (let mode = 0; mode < MODE_COUNT; mode++) empty(f, fastTlb(mode, 'write'), TLB_MODE_STRIDE / 3)
