@@ -9,7 +9,7 @@ import type { CsrKind, Library, LoadKind, Operands, StoreWidth, SystemKind } fro
 import { isFloatStore } from './semantics.ts'
 import { fAddress } from './state.ts'
 import { STATUS } from './status.ts'
-import { tlbOffset } from './tlb.ts'
+import { pageOfLastByte, tlbOffset } from './tlb.ts'
 import { refused } from './traps.ts'
 
 /** What all regions of a module share. */
@@ -136,7 +136,7 @@ export class RegionOperands implements Operands {
     const entry = f.keep(tlbOffset(address.get))
     const value = f.temp('i64')
     f.if(
-      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES | (access.bytes - 1)))),
+      i64.ne(i64.load(entry.get, tlb), pageOfLastByte(address.get, access.bytes)),
       () => {
         f.set(
           value,
@@ -158,7 +158,7 @@ export class RegionOperands implements Operands {
     const address = f.keep(addressValue)
     const entry = f.keep(tlbOffset(address.get))
     f.if(
-      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES | (access.bytes - 1)))),
+      i64.ne(i64.load(entry.get, tlb), pageOfLastByte(address.get, access.bytes)),
       () => {
         f.call(this.library.functionIndex('storeSlow'), address.get, i32.const(access.bytes), stored)
         f.if(

@@ -34,6 +34,15 @@ export function tlbOffset(address: Expr): Expr {
   return i32.and(i32.shrU(i32.wrap(address), i32.const(8)), i32.const(0xff0))
 }
 
+/**
+ * What the tag of an access's entry must be for the access to hit. The entry is found by the first byte and holds only
+ * pages of its own index, so the page of the last byte matches only if all bytes lie in the page; the access need
+ * not be aligned.
+ */
+export function pageOfLastByte(address: Expr, bytes: number): Expr {
+  return i64.and(i64.add(address, i64.const(bytes - 1)), PAGE_MASK)
+}
+
 /** Address of the fast entry for a virtual address in the current mode. */
 export function fastEntry(address: Expr, access: Access): Expr {
   return i32.add(
