@@ -9,6 +9,7 @@ import { type SbiArguments, type SbiMachine, sbiCall } from './boot/sbi.ts'
 import { Bus } from './bus.ts'
 import { type MachineConfig, MEMORY_BYTES_MAX } from './config.ts'
 import { FAULT } from './cpu/access.ts'
+import { BLOCK_ENABLE, CACHE_BLOCK_BYTES, ZERO_BLOCK_BYTES } from './cpu/cache-block.ts'
 import { CodeCache } from './cpu/code-cache.ts'
 import { watchLine } from './cpu/code-pages.ts'
 import { type Core, createCore } from './cpu/core.ts'
@@ -62,9 +63,14 @@ const ISA: HartIsa = {
     'f',
     'd',
     'c',
+    'zicbom',
+    'zicboz',
     'zicntr',
+    'zicond',
     'zicsr',
     'zifencei',
+    'zihintpause',
+    'zawrs',
     'zba',
     'zbb',
     'zbs',
@@ -72,6 +78,8 @@ const ISA: HartIsa = {
     'svade',
   ],
   mmuType: 'riscv,sv39',
+  cbomBlockBytes: CACHE_BLOCK_BYTES,
+  cbozBlockBytes: ZERO_BLOCK_BYTES,
 }
 
 /** misa: MXL = 64 bits, extensions A C D F I M S U. */
@@ -83,6 +91,8 @@ const FIRMWARE_MEDELEG = 0xb1ffn
 const SUPERVISOR_INTERRUPTS = 0x222n
 const ALL_ONES = 0xffffffffffffffffn
 const STCE = 1n << 63n
+const FIRMWARE_MENVCFG =
+  STCE | BigInt(BLOCK_ENABLE.invalidate | BLOCK_ENABLE.cleanOrFlush | BLOCK_ENABLE.zero)
 const EXTERNAL_BIT = { M: 1n << 11n, S: 1n << 9n } as const
 
 export class Computer implements Machine {
@@ -407,7 +417,7 @@ export class Computer implements Machine {
     hart.set('mideleg', SUPERVISOR_INTERRUPTS)
     hart.set('mcounteren', 7n)
     hart.set('scounteren', 7n)
-    hart.set('menvcfg', STCE)
+    hart.set('menvcfg', FIRMWARE_MENVCFG)
     this.#core.exports.setMode()
   }
 }

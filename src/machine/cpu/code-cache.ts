@@ -14,6 +14,7 @@ const IMPORTED = [
   'dispatch',
   'loadSlow',
   'storeSlow',
+  'zeroSlow',
   'readCsr',
   'writeCsr',
   'trap',

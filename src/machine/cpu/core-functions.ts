@@ -28,6 +28,10 @@ export const coreSignatures = {
   storeSlow: [['i64', 'i32', 'i64'], []],
   /** (virtual address, bytes, 0 LR or 1 SC and AMO) → memory address, or 0 with `control.fault` set. */
   atomicAddress: [['i64', 'i32', 'i32'], ['i32']],
+  /** CBO.ZERO: (virtual address); `control.fault` tells if it failed. */
+  zeroSlow: [['i64'], []],
+  /** CBO.CLEAN, CBO.FLUSH, CBO.INVAL: (virtual address); `control.fault` tells if it may not be accessed. */
+  checkBlock: [['i64'], []],
   /** (memory address, bytes): what a write to RAM must do beyond the write. */
   wroteRam: [['i32', 'i32'], []],
   dropCode: [[], []],

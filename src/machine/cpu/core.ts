@@ -3,6 +3,7 @@
  */
 import type { ValueType } from '../../wasm/expr.ts'
 import { ModuleBuilder } from '../../wasm/module.ts'
+import { defineCacheBlocks } from './cache-block.ts'
 import { defineCodePages } from './code-pages.ts'
 import { expandCompressed } from './compressed.ts'
 import { CoreFunctions, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
@@ -91,6 +92,7 @@ export function createCore(options: CoreOptions, imports: CoreImports): Core {
   defineWalk(core)
   defineTlbs(core)
   defineSlowAccess(core)
+  defineCacheBlocks(core)
   defineCodePages(core, options.watch === null ? null : options.watch - RAM_START + layout.ram)
   defineCsrs(core)
   defineTraps(core)

@@ -7,6 +7,7 @@
 import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
 import type { FunctionBuilder } from '../../wasm/function.ts'
 import { CAUSE, raise, readField, writeControl, writeField, ZERO } from './access.ts'
+import { BLOCK_ENABLE } from './cache-block.ts'
 import type { CoreFunctions } from './core-functions.ts'
 import type { FieldName } from './state.ts'
 import { STATUS } from './status.ts'
@@ -35,6 +36,8 @@ const DELEGABLE = 0xb3ff
 
 /** menvcfg.STCE: the supervisor timer compares with stimecmp (Sstc). */
 const ENVIRONMENT_STCE = 1n << 63n
+const INVALIDATE_RESERVED = 2 << 4
+const ENVIRONMENT_BLOCKS = BLOCK_ENABLE.invalidate | BLOCK_ENABLE.cleanOrFlush | BLOCK_ENABLE.zero
 const FS_DIRTY = STATUS.fs
 const UXL_SXL_64 = 0xa00000000n
 const STATUS_WRITABLE =
@@ -66,6 +69,29 @@ function plain(
     write: (f, value, core) => {
       writeField(f, name, merge(readField(name), value, writable))
       then?.(f, core)
+    },
+  }
+}
+
+/** menvcfg or senvcfg: what is allowed in the next lower modes. */
+function environment(
+  number: number,
+  name: 'menvcfg' | 'senvcfg',
+  writable: bigint,
+  then: (f: FunctionBuilder) => void = () => undefined,
+): Register {
+  return {
+    number,
+    read: () => readField(name),
+    write: (f, value) => {
+      const next = f.keep(merge(readField(name), value, writable))
+      const field = i64.and(next.get, i64.const(BLOCK_ENABLE.invalidate))
+      // CBIE = 2 is reserved: the field keeps its value (WARL).
+      f.if(i64.eq(field, i64.const(INVALIDATE_RESERVED)), () =>
+        f.set(next, merge(next.get, readField(name), BigInt(BLOCK_ENABLE.invalidate))),
+      )
+      writeField(f, name, next.get)
+      then(f)
     },
   }
 }
@@ -157,7 +183,7 @@ const registers: readonly Register[] = [
   },
   plain(0x105, 'stvec', ~2n & ALL),
   plain(0x106, 'scounteren', 7n),
-  plain(0x10a, 'senvcfg', 0n),
+  environment(0x10a, 'senvcfg', BigInt(ENVIRONMENT_BLOCKS)),
   plain(0x140, 'sscratch', ALL),
   plain(0x141, 'sepc', ~1n & ALL),
   plain(0x142, 'scause', ALL),
@@ -210,7 +236,7 @@ const registers: readonly Register[] = [
   plain(0x304, 'mie', BigInt(ALL_INTERRUPTS), attention),
   plain(0x305, 'mtvec', ~2n & ALL),
   plain(0x306, 'mcounteren', 7n),
-  plain(0x30a, 'menvcfg', ENVIRONMENT_STCE, attention),
+  environment(0x30a, 'menvcfg', ENVIRONMENT_STCE | BigInt(ENVIRONMENT_BLOCKS), attention),
   constantRegister(0x320, 0),
   plain(0x340, 'mscratch', ALL),
   plain(0x341, 'mepc', ~1n & ALL),

@@ -1,6 +1,7 @@
 /**
- * The integer instructions: RV64I, M, Zicsr, Zifencei and the privileged ones
- * (The RISC-V Instruction Set Manual, Volume I, chapters 2, 4, 6, 7 and 13; Volume II, 3.3 and 11).
+ * The integer instructions: RV64I, M, Zicsr, Zifencei, Zicond, Zicbom, Zicboz, Zawrs and the privileged ones
+ * (The RISC-V Instruction Set Manual, Volume I, chapters 2, 4, 6, 7, 11, 13, 16 and 19; Volume II, 3.3 and 11).
+ * PAUSE of Zihintpause is a FENCE that orders nothing.
  */
 import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
 import type {
@@ -18,6 +19,8 @@ const OP_MASK = 0x7f
 const F3_MASK = 0x707f
 const F7_MASK = 0xfe00707f | 0
 const F6_MASK = 0xfc00707f | 0
+/** Of a cache-block operation only rs1 is free. */
+const BLOCK_MASK = 0xfff07fff | 0
 
 function instruction(
   name: string,
@@ -240,9 +243,21 @@ export const integerInstructions: readonly Instruction[] = [
   registerOp('remw', 0x3b, 6, 0x01, divide(false, 'rem')),
   registerOp('remuw', 0x3b, 7, 0x01, divide(false, 'remu')),
 
+  registerOp('czero.eqz', 0x33, 5, 0x07, (a, b) => select(i64.eqz(b), i64.const(0), a)),
+  registerOp('czero.nez', 0x33, 7, 0x07, (a, b) => select(i64.eqz(b), a, i64.const(0))),
+
   // One hart at a time touches memory, in program order, and fetches see every store: both fences have nothing to do.
   instruction('fence', F3_MASK, 0x0f, 'none', [], () => undefined),
   instruction('fence.i', F3_MASK, 0x100f, 'none', [], () => undefined),
+  // Zawrs: whoever waits for a store may go on at any time, and nobody else stores while this hart runs.
+  instruction('wrs.nto', -1, 0x00d00073, 'none', [], () => undefined),
+  instruction('wrs.sto', -1, 0x01d00073, 'none', [], () => undefined),
+
+  // Zicboz and Zicbom.
+  instruction('cbo.zero', BLOCK_MASK, 0x0040200f, 'none', ['memory'], (s) => s.zeroBlock(s.rs1())),
+  systemOp('cbo.inval', BLOCK_MASK, 0x0000200f, 'none'),
+  systemOp('cbo.clean', BLOCK_MASK, 0x0010200f, 'none'),
+  systemOp('cbo.flush', BLOCK_MASK, 0x0020200f, 'none'),
 
   systemOp('ecall', -1, 0x00000073, 'none'),
   systemOp('ebreak', -1, 0x00100073, 'none'),

@@ -2,6 +2,7 @@
 import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import { CAUSE, FAULT, raise, readControl, readField, writeControl, writeField, ZERO } from './access.ts'
+import { BLOCK_ENABLE, isBlockRefused, zeroBlock } from './cache-block.ts'
 import type { CoreFunctions } from './core-functions.ts'
 import { control, EXIT, fastTlb, PAGE_BYTES, RAM_START } from './layout.ts'
 import { LOADS, STORES } from './memory-access.ts'
@@ -227,6 +228,24 @@ class InterpretedOperands implements Operands {
     return failed.get
   }
 
+  zeroBlock(addressValue: Expr): void {
+    const { f } = this
+    f.if(isBlockRefused(BLOCK_ENABLE.zero), () => this.#illegal(), undefined, 'unlikely')
+    const address = f.keep(addressValue)
+    const entry = f.keep(
+      i32.add(i32.add(tlbOffset(address.get), this.#l.modeOffset.get), i32.const(fastTlb(0, 'write'))),
+    )
+    f.if(
+      i64.eq(i64.load(entry.get), i64.and(address.get, i64.const(-PAGE_BYTES))),
+      () => zeroBlock(f, i32.add(i32.wrap(address.get), i32.load(entry.get, 8))),
+      () => {
+        this.library.do(f, 'zeroSlow', address.get)
+        this.#afterSlow(() => undefined)
+      },
+      'likely',
+    )
+  }
+
   jump(target: Expr): void {
     this.f.set(this.#l.pc, target)
     this.f.br(this.#labels.transfer)
@@ -276,6 +295,13 @@ class InterpretedOperands implements Operands {
         writeControl(f, 'attention', i32.const(1))
         f.br(this.#labels.checked)
         return
+      case 'cbo.inval':
+        this.#manageBlock(BLOCK_ENABLE.invalidate)
+        return
+      case 'cbo.clean':
+      case 'cbo.flush':
+        this.#manageBlock(BLOCK_ENABLE.cleanOrFlush)
+        return
       default:
         this.#csr(kind)
         this.#finish()
@@ -317,6 +343,14 @@ class InterpretedOperands implements Operands {
       this.library.do(f, 'writeCsr', number.get, next, this.#l.budget.get)
     })
     this.setRd(read.get)
+  }
+
+  #manageBlock(enable: number): void {
+    const { f } = this
+    f.if(isBlockRefused(enable), () => this.#illegal())
+    this.library.do(f, 'checkBlock', this.rs1())
+    f.brIf(this.#labels.trapped, readControl('fault'))
+    this.#finish()
   }
 
   /** Ends a system instruction: everything the loop caches may be stale. */

@@ -46,7 +46,14 @@ export interface Block {
 export const REGION_INSTRUCTIONS_MAX = 400
 
 /** System instructions that only the interpreter executes: rare, or ending in its run loop. */
-const INTERPRETED: ReadonlySet<string> = new Set(['ebreak', 'mret', 'wfi'])
+const INTERPRETED: ReadonlySet<string> = new Set([
+  'ebreak',
+  'mret',
+  'wfi',
+  'cbo.inval',
+  'cbo.clean',
+  'cbo.flush',
+])
 
 /** A read-modify-write of mip is more than reading and writing it. */
 const MIP = 0x344

@@ -2,6 +2,7 @@
 import { call, type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Local } from '../../wasm/function.ts'
 import { CAUSE, readControl, readField, writeField, ZERO } from './access.ts'
+import { BLOCK_ENABLE, isBlockRefused, zeroBlock } from './cache-block.ts'
 import { fastTlb, type Layout, MODE, PAGE_BYTES, RAM_START } from './layout.ts'
 import { LOADS, STORES } from './memory-access.ts'
 import { isCall, isReturn, type PlacedInstruction } from './region-graph.ts'
@@ -161,16 +162,7 @@ export class RegionOperands implements Operands {
       i64.ne(i64.load(entry.get, tlb), pageOfLastByte(address.get, access.bytes)),
       () => {
         f.call(this.library.functionIndex('storeSlow'), address.get, i32.const(access.bytes), stored)
-        f.if(
-          i32.or(readControl('fault'), readControl('codeChanged')),
-          () => {
-            f.if(readControl('fault'), () => this.#bail())
-            // The store is done, but code was changed by it, perhaps this region's.
-            this.#emitter.bail(this.#one.offset + this.#one.length, this.#remaining - 1)
-          },
-          undefined,
-          'unlikely',
-        )
+        this.#afterStoreSlow()
       },
       () => f.store(access.kind, i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8)), stored),
       'unlikely',
@@ -199,6 +191,23 @@ export class RegionOperands implements Operands {
     f.if(i64.eqz(failed.get), () => f.store(width === 32 ? 'i64_32' : 'i64', at.get, stored))
     writeField(f, 'reservation', i64.const(-1))
     return failed.get
+  }
+
+  zeroBlock(addressValue: Expr): void {
+    const { f } = this
+    f.if(isBlockRefused(BLOCK_ENABLE.zero), () => this.#bail(), undefined, 'unlikely')
+    const tlb = fastTlb(this.#emitter.context.mode, 'write')
+    const address = f.keep(addressValue)
+    const entry = f.keep(tlbOffset(address.get))
+    f.if(
+      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES))),
+      () => {
+        f.call(this.library.functionIndex('zeroSlow'), address.get)
+        this.#afterStoreSlow()
+      },
+      () => zeroBlock(f, i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8))),
+      'unlikely',
+    )
   }
 
   jump(target: Expr): void {
@@ -241,6 +250,9 @@ export class RegionOperands implements Operands {
       case 'ebreak':
       case 'mret':
       case 'wfi':
+      case 'cbo.inval':
+      case 'cbo.clean':
+      case 'cbo.flush':
         throw new Error(`${kind} is the interpreter's`)
       default:
         this.#csr(kind)
@@ -279,6 +291,19 @@ export class RegionOperands implements Operands {
       f.set(this.#emitter.budget, budget.get)
       this.#emitter.leave(this.nextPc())
     })
+  }
+
+  #afterStoreSlow(): void {
+    this.f.if(
+      i32.or(readControl('fault'), readControl('codeChanged')),
+      () => {
+        this.f.if(readControl('fault'), () => this.#bail())
+        // The store is done, but code was changed by it, perhaps this region's.
+        this.#emitter.bail(this.#one.offset + this.#one.length, this.#remaining - 1)
+      },
+      undefined,
+      'unlikely',
+    )
   }
 
   /** The interpreter executes this instruction. */

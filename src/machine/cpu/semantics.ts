@@ -46,18 +46,22 @@ export interface Operands {
   loadReserved(width: 32 | 64, address: Expr): Expr
   storeConditional(width: 32 | 64, address: Expr, value: Expr): Expr
 
+  /** Clears the block of memory that holds the address (CBO.ZERO), where it is allowed; faults as a store. */
+  zeroBlock(address: Expr): void
+
   /** Ends the instruction with a jump to `target` (i64). Writes of rd come before it. */
   jump(target: Expr): void
   /** Ends the instruction: to pc + imm when `condition` (i32) holds, else to the next one. */
   branch(condition: Expr): void
-  /** What only the interpreter executes: CSR accesses, fences of the address translation, traps and returns from them. */
+  /** What only the interpreter executes: CSR accesses, fences of the address translation, cache management, traps and returns from them. */
   system(kind: SystemKind): void
 }
 
 export type LoadKind = 'i8' | 'u8' | 'i16' | 'u16' | 'i32' | 'u32' | 'i64'
 export type StoreWidth = 8 | 16 | 32 | 64
 export type CsrKind = 'csrrw' | 'csrrs' | 'csrrc' | 'csrrwi' | 'csrrsi' | 'csrrci'
-export type SystemKind = 'ecall' | 'ebreak' | 'mret' | 'sret' | 'wfi' | 'sfence.vma' | CsrKind
+export type BlockKind = 'cbo.inval' | 'cbo.clean' | 'cbo.flush'
+export type SystemKind = 'ecall' | 'ebreak' | 'mret' | 'sret' | 'wfi' | 'sfence.vma' | BlockKind | CsrKind
 
 /** Indices, in the module under construction, of the core's functions by name. */
 export interface Library {

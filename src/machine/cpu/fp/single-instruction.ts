@@ -58,6 +58,7 @@ function operandsOf(
     atomic: unavailable('memory'),
     loadReserved: unavailable('memory'),
     storeConditional: unavailable('memory'),
+    zeroBlock: unavailable('memory'),
     jump: unavailable('a jump'),
     branch: unavailable('a branch'),
     system: unavailable('the system'),

@@ -142,7 +142,7 @@ function upperGroups(): CaseGroup[] {
   ])
 }
 
-/** Fences order memory, which one hart cannot see; they must change nothing. */
+/** Fences order memory, which one hart cannot see, and waits for a store may end at once; they must change nothing. */
 function fenceGroups(): CaseGroup[] {
   const variants: Instruction[] = [
     one('fence', 0xff),
@@ -150,6 +150,9 @@ function fenceGroups(): CaseGroup[] {
     one('fence', 0x10),
     one('fence', 0x00),
     one('fence.i'),
+    one('pause'),
+    one('wrs.nto'),
+    one('wrs.sto'),
   ]
   return variants.map((instruction) => ({
     mnemonic: instruction.mnemonic,

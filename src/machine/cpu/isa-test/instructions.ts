@@ -1,5 +1,6 @@
 /**
- * Every instruction of RV64GC, Zba, Zbb, Zbs and the privileged ones, as the tests' side knows them.
+ * Every instruction of RV64GC, Zba, Zbb, Zbs, Zicond, Zicbom, Zicboz, Zawrs, Zihintpause and the privileged ones, as
+ * the tests' side knows them.
  *
  * This table is the oracle's: it shares nothing with the table the CPU is generated from, so that a wrong
  * encoding cannot be wrong in both. Sources: The RISC-V Instruction Set Manual, volume I (unprivileged) chapter
@@ -19,6 +20,11 @@ export type Extension =
   | 'Zba'
   | 'Zbb'
   | 'Zbs'
+  | 'Zicond'
+  | 'Zicbom'
+  | 'Zicboz'
+  | 'Zawrs'
+  | 'Zihintpause'
   | 'privileged'
 
 export interface InstructionForm {
@@ -67,6 +73,9 @@ const csr = (funct3: number) =>
 const amo = (funct3: number, funct5: number) =>
   form('A', AMO | (funct3 << 12) | (funct5 << 27), 'rd', 'rs2', 'rs1', 'aqrl')
 const loadReserved = (funct3: number) => form('A', AMO | (funct3 << 12) | (2 << 27), 'rd', 'rs1', 'aqrl')
+
+const block = (extension: Extension, operation: number) =>
+  form(extension, 0x0f | (2 << 12) | (operation << 20), 'rs1')
 
 const floating = (format: number): Extension => (format === SINGLE ? 'F' : 'D')
 const fpFunct7 = (format: number, funct5: number) => OP_FP | (((funct5 << 2) | format) << 25)
@@ -294,6 +303,18 @@ export const INSTRUCTIONS = {
   binvi: shift6('Zbs', OP_IMM, 1, 0x1a),
   bset: r('Zbs', OP, 1, 0x14),
   bseti: shift6('Zbs', OP_IMM, 1, 0x0a),
+
+  'czero.eqz': r('Zicond', OP, 5, 0x07),
+  'czero.nez': r('Zicond', OP, 7, 0x07),
+
+  'cbo.inval': block('Zicbom', 0),
+  'cbo.clean': block('Zicbom', 1),
+  'cbo.flush': block('Zicbom', 2),
+  'cbo.zero': block('Zicboz', 4),
+
+  'wrs.nto': form('Zawrs', SYSTEM | (0x00d << 20)),
+  'wrs.sto': form('Zawrs', SYSTEM | (0x01d << 20)),
+  pause: form('Zihintpause', 0x0f | (0x010 << 20)),
 
   'c.addi4spn': form('C', 0x0000, 'crdLow', 'caddi4spn'),
   'c.fld': form('C', 0x2000, 'cfrdLow', 'crdHigh', 'cdouble'),

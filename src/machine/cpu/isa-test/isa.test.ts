@@ -5,8 +5,20 @@ import { allCaseGroups } from './cases.ts'
 import { ENGINES, runEngine } from './engine.ts'
 import { listing, MNEMONICS, type Mnemonic } from './instructions.ts'
 
-/** These end or change the flow of a program by trapping; the scenarios test them. */
-const IN_SCENARIOS: readonly Mnemonic[] = ['ecall', 'ebreak', 'c.ebreak', 'mret', 'sret', 'wfi', 'sfence.vma']
+/** These trap, or need what a program of cases does not set up; the scenarios test them. */
+const IN_SCENARIOS: readonly Mnemonic[] = [
+  'ecall',
+  'ebreak',
+  'c.ebreak',
+  'mret',
+  'sret',
+  'wfi',
+  'sfence.vma',
+  'cbo.inval',
+  'cbo.clean',
+  'cbo.flush',
+  'cbo.zero',
+]
 
 const groups = allCaseGroups()
 const covered = [...new Set(groups.map(({ mnemonic }) => mnemonic))]

@@ -8,6 +8,7 @@ export const CSR = {
   sie: 0x104,
   stvec: 0x105,
   scounteren: 0x106,
+  senvcfg: 0x10a,
   sscratch: 0x140,
   sepc: 0x141,
   scause: 0x142,
@@ -86,6 +87,9 @@ export const USER = 0
 export const SUPERVISOR = 1
 export const MACHINE = 3
 export type Privilege = typeof USER | typeof SUPERVISOR | typeof MACHINE
+
+/** Bits of menvcfg and senvcfg that allow cache-block operations in the next lower modes. */
+export const ENVIRONMENT = { cbie: 3n << 4n, cbcfe: 1n << 6n, cbze: 1n << 7n } as const
 
 /** Page table entry bits. */
 export const PTE = { v: 1, r: 2, w: 4, x: 8, u: 16, g: 32, a: 64, d: 128 } as const

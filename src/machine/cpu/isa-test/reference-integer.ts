@@ -145,6 +145,9 @@ export const INTEGER_REFERENCE: { readonly [mnemonic in Mnemonic]?: Binary } = {
   'orc.b': (a) => fromBytes(bytesOf(a).map((byte) => (byte === 0n ? 0n : 0xffn))),
   rev8: (a) => fromBytes(bytesOf(a).reverse()),
 
+  'czero.eqz': (a, b) => (b === 0n ? 0n : a),
+  'czero.nez': (a, b) => (b !== 0n ? 0n : a),
+
   bclr,
   bclri: bclr,
   bext,

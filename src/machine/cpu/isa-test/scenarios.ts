@@ -1,5 +1,6 @@
 /** All scenarios, for every engine and for QEMU. */
 import type { Scenario } from './scenario.ts'
+import { CACHE_BLOCK_SCENARIOS } from './scenarios-cache-block.ts'
 import { CALL_SCENARIOS } from './scenarios-calls.ts'
 import { CODE_SCENARIOS } from './scenarios-code.ts'
 import { CSR_SCENARIOS } from './scenarios-csr.ts'
@@ -18,4 +19,5 @@ export const SCENARIOS: readonly Scenario[] = [
   ...INTERRUPT_SCENARIOS,
   ...CODE_SCENARIOS,
   ...CALL_SCENARIOS,
+  ...CACHE_BLOCK_SCENARIOS,
 ]
