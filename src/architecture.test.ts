@@ -15,6 +15,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   wasm: [],
   machine: ['wasm'],
   replay: ['machine'],
+  snapshot: ['machine', 'replay'],
   ft: [],
   sim: ['ft'],
   net: [],
@@ -22,10 +23,22 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   storage: [],
   image: [],
   control: [],
-  replica: ['machine', 'replay', 'ft', 'net', 'store', 'storage', 'control'],
-  cluster: ['machine', 'replica', 'net', 'store', 'storage', 'image', 'control'],
+  replica: ['machine', 'replay', 'snapshot', 'ft', 'net', 'store', 'storage', 'control'],
+  cluster: ['machine', 'replay', 'snapshot', 'replica', 'net', 'store', 'storage', 'image', 'control'],
   api: ['cluster', 'control'],
-  cli: ['machine', 'replay', 'net', 'storage', 'store', 'image', 'control', 'replica', 'cluster', 'api'],
+  cli: [
+    'machine',
+    'replay',
+    'snapshot',
+    'net',
+    'storage',
+    'store',
+    'image',
+    'control',
+    'replica',
+    'cluster',
+    'api',
+  ],
 }
 
 const PURE = ['wasm', 'machine', 'ft']

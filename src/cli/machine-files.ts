@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 import type { MachineConfig } from '../machine/config.ts'
 import { FrameEncoder, type LogFrame } from '../replay/frame.ts'
-import { encodeLogEnd, encodeLogStart, type LogSource } from '../replay/log-file.ts'
+import { encodeLogEnd, encodeLogStart, type LogSource, retiredAtStart } from '../replay/log-file.ts'
 import { MachineVerbError } from './machine-errors.ts'
 
 /** The whole file, if it has at most `bytesMax` bytes. */
@@ -52,11 +52,12 @@ export class LogFileWriter {
   readonly #file: number
   readonly #path: string
   readonly #encoder = new FrameEncoder()
-  #retired = 0n
+  #retired: bigint
   #bytes = 0
 
   constructor(path: string, config: MachineConfig, program: string) {
     this.#path = path
+    this.#retired = retiredAtStart(config)
     const start = encodeLogStart(config, program)
     this.#file = this.#failAsUnwritable(() => openSync(path, 'w', 0o600))
     for (const bytes of start) this.#write(bytes)

@@ -16,8 +16,14 @@ import { type Core, createCore } from './cpu/core.ts'
 import { control, EXIT, PAGE_BYTES, RAM_START } from './cpu/layout.ts'
 import { STATE_BASE, STATE_BYTES } from './cpu/state.ts'
 import { Clint } from './devices/clint/clint.ts'
-import type { DeviceContext, InterruptLine, MmioDevice } from './devices/device.ts'
-import { RTC_INTERRUPT, UART_INTERRUPT, VIRTIO_INTERRUPT } from './devices/memory-map.ts'
+import type { DeviceContext, DeviceState, InterruptLine, MmioDevice } from './devices/device.ts'
+import { Generation } from './devices/generation/generation.ts'
+import {
+  GENERATION_INTERRUPT,
+  RTC_INTERRUPT,
+  UART_INTERRUPT,
+  VIRTIO_INTERRUPT,
+} from './devices/memory-map.ts'
 import { Plic } from './devices/plic/plic.ts'
 import { GoldfishRtc } from './devices/rtc/goldfish.ts'
 import { Syscon } from './devices/syscon/syscon.ts'
@@ -31,10 +37,12 @@ import { VirtioRng } from './devices/virtio-rng/virtio-rng.ts'
 import { OutputDigest, RamDigest, stateDigest } from './digest.ts'
 import { MachineConfigError } from './errors.ts'
 import { firmware } from './firmware.ts'
+import { GuestPages } from './guest-pages.ts'
 import { HartState } from './hart-state.ts'
 import type { MachineInput, MachineOutput } from './io.ts'
-import { type Machine, RUN_BUDGET_MAX, type SliceEnd, type SliceStart } from './machine.ts'
+import { RUN_BUDGET_MAX, type SavableMachine, type SliceEnd, type SliceStart } from './machine.ts'
 import { Ram } from './memory.ts'
+import { restoreState, type StateParts, saveState } from './saved-state.ts'
 
 export type Engine = 'interpreter' | 'regions'
 
@@ -95,7 +103,10 @@ const FIRMWARE_MENVCFG =
   STCE | BigInt(BLOCK_ENABLE.invalidate | BLOCK_ENABLE.cleanOrFlush | BLOCK_ENABLE.zero)
 const EXTERNAL_BIT = { M: 1n << 11n, S: 1n << 9n } as const
 
-export class Computer implements Machine {
+export class Computer implements SavableMachine {
+  readonly pages: GuestPages
+  readonly #config: Omit<MachineConfig, 'boot'>
+  readonly #servesSbi: boolean
   readonly #core: Core
   readonly #ram: Ram
   readonly #hart: HartState
@@ -105,6 +116,7 @@ export class Computer implements Machine {
   readonly #console: VirtioConsole
   readonly #rng: VirtioRng
   readonly #rtc: GoldfishRtc
+  readonly #generation: Generation
   readonly #nics: readonly VirtioNet[]
   readonly #disks: readonly VirtioBlk[]
   readonly #devices: readonly MmioDevice[]
@@ -116,15 +128,22 @@ export class Computer implements Machine {
   #outputs: MachineOutput[] = []
   #running = false
   #halted = false
+  /** False until the state of a machine that starts from a snapshot is there. */
+  #whole = true
 
   constructor(config: MachineConfig, options: EngineOptions = {}) {
     check(config)
-    const program = config.boot.kind === 'bare' ? readElf(config.boot.elf) : null
-    this.#tohost = program?.tohost == null ? null : Number(program.tohost)
+    const { boot } = config
+    const program = boot.kind === 'bare' ? readElf(boot.elf) : null
+    const tohost = boot.kind === 'snapshot' ? boot.tohost : (program?.tohost ?? null)
+    this.#tohost = tohost === null ? null : Number(tohost)
+    this.#servesSbi = boot.kind === 'snapshot' ? boot.servesSbi : boot.kind === 'linux'
+    const { boot: _images, ...rest } = config
+    this.#config = rest
     this.#core = createCore(
       {
         memoryBytes: config.memoryBytes,
-        servesSbi: config.boot.kind === 'linux',
+        servesSbi: this.#servesSbi,
         hotThreshold: options.engine === 'interpreter' ? NEVER_HOT : (options.hotThreshold ?? HOT_THRESHOLD),
         watch: this.#tohost,
       },
@@ -140,6 +159,7 @@ export class Computer implements Machine {
     this.#ram = new Ram(memory, layout)
     this.#hart = new HartState(memory)
     this.#ramDigest = new RamDigest(this.#core)
+    this.pages = new GuestPages(this.#core, this.#ramDigest)
     this.#code = options.engine === 'interpreter' ? null : new CodeCache(this.#core)
 
     const plic = new Plic(1, (_hart, mode, level) => this.#setPending(EXTERNAL_BIT[mode], level))
@@ -153,6 +173,7 @@ export class Computer implements Machine {
     const context = (interrupt: number): DeviceContext => contextFor(plic.line(interrupt))
     this.#uart = new Uart16550(context(UART_INTERRUPT))
     this.#rtc = new GoldfishRtc(context(RTC_INTERRUPT), config.epochNs ?? 0n)
+    this.#generation = new Generation(context(GENERATION_INTERRUPT))
     const syscon = new Syscon(contextFor({ set: () => undefined }))
     const clint = new Clint([this.#clintHart()], () => this.guestClock())
     this.#console = new VirtioConsole()
@@ -161,7 +182,7 @@ export class Computer implements Machine {
     this.#disks = config.disks.map((disk, i) => new VirtioBlk({ disk: i, ...disk }))
     const functions: VirtioFunction[] = [...this.#nics, ...this.#disks, this.#rng, this.#console]
     const virtio = functions.map((f, slot) => new VirtioMmio(slot, context(VIRTIO_INTERRUPT + slot), f))
-    this.#devices = [...virtio, this.#uart, plic, clint, this.#rtc, syscon]
+    this.#devices = [...virtio, this.#uart, plic, clint, this.#rtc, this.#generation, syscon]
     this.#bus = new Bus(this.#devices)
     this.#sbi = firmware({
       core: this.#core,
@@ -176,8 +197,10 @@ export class Computer implements Machine {
     if (program !== null) {
       loadElf(this.#ram, program)
       this.#enterMachineMode(program.entry)
-    } else if (config.boot.kind === 'linux') {
-      const { kernel, initrd, append } = config.boot
+    } else if (boot.kind === 'snapshot') {
+      this.#whole = false
+    } else if (boot.kind === 'linux') {
+      const { kernel, initrd, append } = boot
       const placement = loadLinux(this.#ram, {
         kernel,
         initrd,
@@ -197,6 +220,7 @@ export class Computer implements Machine {
       })
       this.#enterSupervisor(placement.kernelAddress, placement.deviceTreeAddress)
     }
+    if (this.#tohost !== null) watchStores(this.#core, this.#tohost)
   }
 
   get retired(): bigint {
@@ -208,6 +232,7 @@ export class Computer implements Machine {
   }
 
   beginSlice(start: SliceStart): void {
+    if (!this.#whole) throw new Error('the state of the snapshot that this machine starts from is missing')
     this.#hart.set('sliceClock', start.clock)
     this.#hart.set('sliceRetired', this.retired)
     this.#hart.set('sliceRate', BigInt(start.clockRate))
@@ -271,6 +296,29 @@ export class Computer implements Machine {
     )
   }
 
+  savedConfig(): MachineConfig {
+    const state = { servesSbi: this.#servesSbi, tohost: this.#tohost, digest: this.fullDigest() }
+    return { ...this.#config, boot: { kind: 'snapshot', ...state, retired: this.retired } }
+  }
+
+  saveState(): DeviceState {
+    if (this.#outputs.length > 0) throw new Error('a machine is saved when its outputs have been taken')
+    return saveState(this.#parts(), this.#halted)
+  }
+
+  restoreState(state: DeviceState): void {
+    this.#halted = restoreState(this.#parts(), state)
+    this.#whole = true
+  }
+
+  pendingRequests(): MachineOutput[] {
+    return [...this.#rng.pendingOutputs(), ...this.#disks.flatMap((disk) => disk.pendingOutputs())]
+  }
+
+  #parts(): StateParts {
+    return { core: this.#core, devices: this.#devices, outputs: this.#outputDigest }
+  }
+
   /** For tests and debuggers: state by name, outside of any slice. */
   readonly debug = {
     readPhysical: (address: number, length: number): Uint8Array => this.#ram.view(address, length),
@@ -303,6 +351,9 @@ export class Computer implements Machine {
         return
       case 'entropy':
         this.#rng.receive(input.data)
+        return
+      case 'generation':
+        this.#generation.change(input.data)
         return
       case 'disk-complete':
         this.#disks[input.disk]?.complete(input.id, input.ok, input.data)
@@ -404,7 +455,6 @@ export class Computer implements Machine {
     this.#hart.set('pc', entry)
     this.#hart.set('privilege', 3n)
     this.#core.exports.setMode()
-    if (this.#tohost !== null) watchStores(this.#core, this.#tohost)
   }
 
   /** The RISC-V Linux boot protocol: hart number in a0, device tree in a1, translation off. */

@@ -24,6 +24,23 @@ export type BootConfig =
     }
   /** An ELF entered in M-mode at its entry; it ends by writing `tohost`. */
   | { readonly kind: 'bare'; readonly elf: Uint8Array }
+  | SnapshotStart
+
+/**
+ * Nothing is booted: the machine goes on from the state in a snapshot, which it must be given before it runs. The
+ * snapshot is named by what it holds, so that a log that starts from it means one state and no other.
+ */
+export interface SnapshotStart {
+  readonly kind: 'snapshot'
+  /** Whether the machine is the firmware of its guest, as with `linux`. */
+  readonly servesSbi: boolean
+  /** Physical address whose stores end the machine, as with `bare`, or null. */
+  readonly tohost: number | null
+  /** `Machine.fullDigest()` of the state. */
+  readonly digest: bigint
+  /** Instructions retired since power-on. */
+  readonly retired: bigint
+}
 
 export interface NicConfig {
   /** Six bytes. */

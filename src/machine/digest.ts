@@ -4,8 +4,9 @@
  */
 import { crc32 } from 'node:zlib'
 import type { Core } from './cpu/core.ts'
-import { PAGE_BYTES } from './cpu/layout.ts'
+import { PAGE_BYTES, TLB_ALL_BYTES, TLB_BASE } from './cpu/layout.ts'
 import type { DeviceState } from './devices/device.ts'
+import { StateReader } from './devices/state.ts'
 import type { MachineOutput } from './io.ts'
 
 const MASK = 0xffffffffffffffffn
@@ -15,6 +16,8 @@ function mix(a: bigint, b: bigint): bigint {
   const product = ((a ^ b) * MULTIPLIER) & MASK
   return product ^ (product >> 29n)
 }
+
+const OUTPUTS_VERSION = 1
 
 /** Runs over every output ever made, so that one digest a frame vouches for all of them. */
 export class OutputDigest {
@@ -39,6 +42,16 @@ export class OutputDigest {
         this.#crc = crc32(JSON.stringify(output), this.#crc)
     }
   }
+
+  save(): DeviceState {
+    return { version: OUTPUTS_VERSION, count: this.#count, crc: this.#crc }
+  }
+
+  restore(state: DeviceState): void {
+    const reader = new StateReader('outputs', state, OUTPUTS_VERSION)
+    this.#count = reader.u32('count')
+    this.#crc = reader.u32('crc')
+  }
 }
 
 /** Registers from one memory address to another, with the digest of the outputs. */
@@ -48,33 +61,63 @@ export function stateDigest(core: Core, from: number, to: number, outputs: bigin
 
 /**
  * A digest of all of RAM as the sum of what each page contributes, so that only pages written since the last time
- * are hashed again. Pages never written contribute nothing.
+ * are hashed again. Pages of zeros contribute nothing, whether they were ever written or not: a snapshot leaves
+ * them out, and the machine restored from it has the same digest.
  */
 export class RamDigest {
   readonly #core: Core
   readonly #dirty: Uint8Array
+  readonly #words: Int32Array
+  /** What each page contributes: 0 for pages of zeros. */
   readonly #pages: BigUint64Array
   #sum = 0n
 
   constructor(core: Core) {
     this.#core = core
-    this.#dirty = new Uint8Array(core.memory.buffer, core.layout.dirty, core.layout.pageCount)
-    this.#pages = new BigUint64Array(core.layout.pageCount)
+    const { dirty, ram, pageCount, memoryBytes } = core.layout
+    this.#dirty = new Uint8Array(core.memory.buffer, dirty, pageCount)
+    this.#words = new Int32Array(core.memory.buffer, ram, memoryBytes / 4)
+    this.#pages = new BigUint64Array(pageCount)
   }
 
-  /** Folds in the register digest and the devices' saved states. */
+  /** Folds in the register digest, the translation caches and the devices' saved states. */
   value(registers: bigint, devices: readonly DeviceState[]): bigint {
+    this.#update()
+    const tlbs = BigInt.asUintN(64, this.#core.exports.hash(TLB_BASE, TLB_BASE + TLB_ALL_BYTES))
+    return mix(mix(mix(registers, this.#sum), tlbs), BigInt(crc32(serialize(devices))))
+  }
+
+  /** The pages that are not all zeros, ascending. Costs nothing for pages that were never written. */
+  nonZeroPages(): Uint32Array<ArrayBuffer> {
+    this.#update()
+    const found = new Uint32Array(this.#pages.length)
+    let count = 0
+    for (let page = 0; page < this.#pages.length; page++) if (this.#pages[page] !== 0n) found[count++] = page
+    return found.slice(0, count)
+  }
+
+  #update(): void {
     const { exports, layout } = this.#core
+    let found = false
     for (let page = this.#dirty.indexOf(1); page !== -1; page = this.#dirty.indexOf(1, page + 1)) {
+      found = true
       const at = layout.ram + page * PAGE_BYTES
-      const hash = mix(BigInt.asUintN(64, exports.hash(at, at + PAGE_BYTES)), BigInt(page))
+      const hash = this.#isZero(page)
+        ? 0n
+        : mix(BigInt.asUintN(64, exports.hash(at, at + PAGE_BYTES)), BigInt(page))
       this.#sum = (this.#sum + hash - this.#pages[page]) & MASK
       this.#pages[page] = hash
     }
+    if (!found) return
     this.#dirty.fill(0)
     // From now on the first write to each page must be seen again.
     exports.flushFastWrites()
-    return mix(mix(registers, this.#sum), BigInt(crc32(serialize(devices))))
+  }
+
+  #isZero(page: number): boolean {
+    const end = ((page + 1) * PAGE_BYTES) / 4
+    for (let word = (page * PAGE_BYTES) / 4; word < end; word++) if (this.#words[word] !== 0) return false
+    return true
   }
 }
 

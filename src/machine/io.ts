@@ -14,6 +14,8 @@ export type MachineInput =
   | { readonly kind: 'console-rx'; readonly port: ConsolePort; readonly data: Uint8Array }
   /** Random bytes that answer an `entropy-request`. */
   | { readonly kind: 'entropy'; readonly data: Uint8Array }
+  /** The machine is another one than the one that was saved: GENERATION_ID_BYTES new, unique and random bytes. */
+  | { readonly kind: 'generation'; readonly data: Uint8Array }
   /** A disk request has ended. `data` holds what a read returned and is empty otherwise. */
   | {
       readonly kind: 'disk-complete'

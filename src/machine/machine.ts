@@ -1,3 +1,6 @@
+import type { MachineConfig } from './config.ts'
+import type { DeviceState } from './devices/device.ts'
+import type { GuestPages } from './guest-pages.ts'
 import type { MachineInput, MachineOutput } from './io.ts'
 
 /**
@@ -27,6 +30,26 @@ export interface Machine {
   digest(): bigint
   /** A digest of everything: registers, devices, and all of RAM (only pages dirtied since the last call are hashed again). 64 bits. */
   fullDigest(): bigint
+}
+
+/**
+ * A machine whose state can be taken out and put into another: what snapshots and cloning need. The state is what
+ * `saveState` returns and the pages of RAM, together with the configuration.
+ *
+ * To save: between two slices, when the outputs were taken. To restore: build a machine from `savedConfig()`, fill
+ * its `pages`, then `restoreState`; it goes on bit for bit as the other one. MAC addresses and the epoch of the clock
+ * may be others, as if the cards had been exchanged and the clock been set.
+ */
+export interface SavableMachine extends Machine {
+  readonly pages: GuestPages
+  /** The configuration of a machine that takes the present state; its `boot` is a `SnapshotStart`. */
+  savedConfig(): MachineConfig
+  /** Everything but RAM. */
+  saveState(): DeviceState
+  /** Throws a DeviceStateError if the state does not fit; then the machine may only be thrown away. */
+  restoreState(state: DeviceState): void
+  /** What the guest asked of the outside and has not been answered: to be asked again by whoever restored it. */
+  pendingRequests(): MachineOutput[]
 }
 
 export interface SliceStart {

@@ -23,6 +23,10 @@ const input: fc.Arbitrary<MachineInput> = fc.oneof(
   }),
   fc.record({ kind: fc.constant('entropy' as const), data: bytes }),
   fc.record({
+    kind: fc.constant('generation' as const),
+    data: fc.uint8Array({ minLength: 16, maxLength: 16 }),
+  }),
+  fc.record({
     kind: fc.constant('disk-complete' as const),
     disk: fc.nat(255),
     id: fc.maxSafeNat(),

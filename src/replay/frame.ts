@@ -16,6 +16,7 @@
  * frame of an idle guest's wake-up costs about 20 bytes.
  */
 import { crc32 } from 'node:zlib'
+import { GENERATION_ID_BYTES } from '../machine/devices/generation/generation.ts'
 import type { ConsolePort, MachineInput } from '../machine/io.ts'
 import type { SliceEndReason } from '../machine/machine.ts'
 import { ByteReader, ByteWriter } from './bytes.ts'
@@ -83,6 +84,7 @@ const INPUT_NET_RX = 1
 const INPUT_CONSOLE_RX = 2
 const INPUT_ENTROPY = 3
 const INPUT_DISK_COMPLETE = 4
+const INPUT_GENERATION = 5
 
 /** Turns frames into bytes. Carries the cursor, so each frame must follow the one before. */
 export class FrameEncoder {
@@ -222,6 +224,10 @@ function writeInput(writer: ByteWriter, input: MachineInput): void {
       writer.u8(INPUT_ENTROPY)
       writer.block(input.data)
       return
+    case 'generation':
+      writer.u8(INPUT_GENERATION)
+      writer.block(input.data)
+      return
     case 'disk-complete':
       writer.u8(INPUT_DISK_COMPLETE)
       writer.varint(input.disk)
@@ -251,6 +257,11 @@ function readInput(reader: ByteReader): MachineInput {
       const id = reader.varintUpTo(DISK_REQUEST_ID_MAX, 'a disk request id')
       const ok = reader.varintUpTo(1, 'a disk result') === 1
       return { kind: 'disk-complete', disk, id, ok, data: reader.block() }
+    }
+    case INPUT_GENERATION: {
+      const data = reader.block()
+      if (data.length !== GENERATION_ID_BYTES) throw reader.malformed(`a generation of ${data.length} bytes`)
+      return { kind: 'generation', data }
     }
     default:
       throw reader.malformed(`an unknown kind of input, ${kind}`)

@@ -163,7 +163,7 @@ describe('the log file', () => {
 
   it('of another version or with a huge header is refused before anything is allocated', () => {
     const version = Uint8Array.from(whole)
-    version[10] = 2
+    version[10] = 99
     expect(readAll(version).last).toMatchObject({ code: 'LOG_VERSION' })
     const huge = Uint8Array.from(whole)
     new DataView(huge.buffer).setUint32(12, LOG_HEADER_BYTES_MAX + 1, true)

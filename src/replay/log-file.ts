@@ -23,7 +23,7 @@ import {
 
 /** Like PNG's: a byte no text has, a name, and line ends that show a transfer in text mode. */
 const MAGIC = Uint8Array.of(0x89, 0x55, 0x53, 0x54, 0x4c, 0x4f, 0x47, 0x0d, 0x0a, 0x1a)
-export const LOG_VERSION = 1
+export const LOG_VERSION = 2
 /** Magic, u16 version, u32 length of the header. */
 const PREFIX_BYTES = MAGIC.length + 2 + 4
 /** A header is a kilobyte or two; the kernel's command line is its only part of any length. */
@@ -89,6 +89,11 @@ export function encodeLogEnd(end: LogEnd): Uint8Array {
   return writer.written().slice()
 }
 
+/** Instructions that the machine of a log had retired before the first frame. */
+export function retiredAtStart({ boot }: MachineConfig): bigint {
+  return boot.kind === 'snapshot' ? boot.retired : 0n
+}
+
 /** Where a log is read from. `read` returns fewer bytes only at the end. */
 export interface LogSource {
   readonly lengthBytes: number
@@ -109,7 +114,8 @@ export class LogReader {
   readonly #source: LogSource
   readonly #decoder = new FrameDecoder()
   #offset: number
-  #retired = 0n
+  /** At the end of the frames read so far, since power-on. */
+  #retired: bigint
   #window: Uint8Array = new Uint8Array(0)
   #windowOffset = 0
 
@@ -125,6 +131,7 @@ export class LogReader {
       offset += image.storedLength + CRC_BYTES
     }
     this.config = configFromHeader(header, images)
+    this.#retired = retiredAtStart(this.config)
     this.#offset = offset
   }
 

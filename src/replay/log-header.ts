@@ -3,7 +3,7 @@
  * finds a log should see with `head -c` what it is of; the frames, of which there are millions, are binary.
  */
 import { z } from 'zod'
-import { type MachineConfig, MEMORY_BYTES_MAX } from '../machine/config.ts'
+import { type BootConfig, type MachineConfig, MEMORY_BYTES_MAX } from '../machine/config.ts'
 import { LogError } from './errors.ts'
 
 /** A kernel with everything built in is 50 MB, an initramfs of a whole distribution a few hundred. */
@@ -31,9 +31,10 @@ const hex = (bytesMin: number, bytesMax: number) =>
   z.string().regex(new RegExp(`^(?:[0-9a-f]{2}){${bytesMin},${bytesMax}}$`))
 
 /** What the file holds for each kind of boot, in this order. */
-const IMAGE_ROLES: { readonly [kind in 'linux' | 'bare']: readonly string[] } = {
+const IMAGE_ROLES: { readonly [kind in 'linux' | 'bare' | 'snapshot']: readonly string[] } = {
   linux: ['kernel', 'kernel initrd'],
   bare: ['elf'],
+  snapshot: [''],
 }
 
 const fields = z.strictObject({
@@ -46,6 +47,13 @@ const fields = z.strictObject({
   boot: z.discriminatedUnion('kind', [
     z.strictObject({ kind: z.literal('linux'), append: z.string().max(APPEND_BYTES_MAX) }),
     z.strictObject({ kind: z.literal('bare') }),
+    z.strictObject({
+      kind: z.literal('snapshot'),
+      servesSbi: z.boolean(),
+      tohost: z.int().min(0).nullable(),
+      digest: hex(8, 8),
+      retired: z.string().regex(/^[0-9]{1,20}$/),
+    }),
   ]),
   nics: z.array(z.strictObject({ mac: hex(6, 6) })).max(DEVICES_MAX),
   disks: z
@@ -72,17 +80,28 @@ export type LogHeader = z.infer<typeof logHeader>
 export function imagesOf(config: MachineConfig): { role: StoredImage['role']; bytes: Uint8Array }[] {
   const { boot } = config
   if (boot.kind === 'bare') return [{ role: 'elf', bytes: boot.elf }]
+  if (boot.kind === 'snapshot') return []
   const kernel = { role: 'kernel' as const, bytes: boot.kernel }
   return boot.initrd === null ? [kernel] : [kernel, { role: 'initrd', bytes: boot.initrd }]
 }
 
+function bootFields(boot: BootConfig): LogHeader['boot'] {
+  switch (boot.kind) {
+    case 'linux':
+      return { kind: 'linux', append: boot.append }
+    case 'bare':
+      return { kind: 'bare' }
+    case 'snapshot':
+      return { ...boot, digest: digestText(boot.digest), retired: String(boot.retired) }
+  }
+}
+
 /** Throws LOG_TOO_LARGE or LOG_HEADER_MALFORMED for a configuration that could not be read back. */
 export function headerFromConfig(config: MachineConfig, images: StoredImage[], program: string): LogHeader {
-  const { boot } = config
   const header: LogHeader = {
     program,
     memoryBytes: config.memoryBytes,
-    boot: boot.kind === 'linux' ? { kind: 'linux', append: boot.append } : { kind: 'bare' },
+    boot: bootFields(config.boot),
     nics: config.nics.map(({ mac }) => ({ mac: Buffer.from(mac).toString('hex') })),
     disks: config.disks.map(({ sizeBytes, readOnly }) => ({ sizeBytes, readOnly })),
     rngSeed: Buffer.from(config.rngSeed).toString('hex'),
@@ -105,17 +124,26 @@ export function configFromHeader(
     if (bytes === undefined) throw new Error(`a checked header without the ${role}`)
     return bytes
   }
+  const boot = (): BootConfig => {
+    switch (header.boot.kind) {
+      case 'bare':
+        return { kind: 'bare', elf: image('elf') }
+      case 'linux':
+        return {
+          kind: 'linux',
+          kernel: image('kernel'),
+          initrd: images.get('initrd') ?? null,
+          append: header.boot.append,
+        }
+      case 'snapshot': {
+        const { digest, retired } = header.boot
+        return { ...header.boot, digest: BigInt(`0x${digest}`), retired: BigInt(retired) }
+      }
+    }
+  }
   return {
     memoryBytes: header.memoryBytes,
-    boot:
-      header.boot.kind === 'bare'
-        ? { kind: 'bare', elf: image('elf') }
-        : {
-            kind: 'linux',
-            kernel: image('kernel'),
-            initrd: images.get('initrd') ?? null,
-            append: header.boot.append,
-          },
+    boot: boot(),
     nics: header.nics.map(({ mac }) => ({ mac: bytesFromHex(mac) })),
     disks: header.disks,
     rngSeed: bytesFromHex(header.rngSeed),
@@ -139,6 +167,10 @@ function check(value: unknown, offset: number): LogHeader {
   if (result.success) return result.data
   const [issue] = result.error.issues
   throw new LogError('LOG_HEADER_MALFORMED', offset, `${issue.path.join('.')}: ${issue.message}`)
+}
+
+function digestText(digest: bigint): string {
+  return digest.toString(16).padStart(16, '0')
 }
 
 function bytesFromHex(hexDigits: string): Uint8Array<ArrayBuffer> {

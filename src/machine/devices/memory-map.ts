@@ -5,6 +5,9 @@
 export const SYSCON_BASE = 0x10_0000
 export const RTC_BASE = 0x10_1000
 export const RTC_INTERRUPT = 11
+/** Not on `virt`: pages that are free there. */
+export const GENERATION_BASE = 0x10_2000
+export const GENERATION_INTERRUPT = 12
 export const CLINT_BASE = 0x200_0000
 export const PLIC_BASE = 0xc00_0000
 export const UART_BASE = 0x1000_0000

@@ -2,6 +2,7 @@
  * The entropy device (virtio 1.2, section 5.4). The machine draws no random numbers: each buffer becomes an
  * `entropy-request`, and the answers, which are in the log, come back as inputs in the order of the requests.
  */
+import type { MachineOutput } from '../../io.ts'
 import type { DeviceState } from '../device.ts'
 import { StateReader } from '../state.ts'
 import { restoreSegments, type Segment, saveSegments, writeSegments } from '../virtio/chain.ts'
@@ -82,6 +83,17 @@ export class VirtioRng implements VirtioFunction {
     }
     port.signal(queue)
     if (asked) port.endSlice()
+  }
+
+  /** One request for each answer that is still due; those whose buffers are gone want only to be answered. */
+  pendingOutputs(): MachineOutput[] {
+    const lengths = this.#pending.map(({ segments }) =>
+      segments.reduce((sum, segment) => sum + segment.length, 0),
+    )
+    return [...Array<number>(this.#orphans).fill(1), ...lengths].map((bytes) => ({
+      kind: 'entropy-request',
+      bytes: Math.min(bytes, ENTROPY_REQUEST_BYTES_MAX),
+    }))
   }
 
   reset(): void {

@@ -1,0 +1,41 @@
+/** Guest RAM page by page, for whoever copies a machine: to a file, or to another host. */
+import type { Core } from './cpu/core.ts'
+import { PAGE_BYTES } from './cpu/layout.ts'
+import type { RamDigest } from './digest.ts'
+
+export class GuestPages {
+  readonly pageBytes = PAGE_BYTES
+  readonly #core: Core
+  readonly #digest: RamDigest
+
+  constructor(core: Core, digest: RamDigest) {
+    this.#core = core
+    this.#digest = digest
+  }
+
+  /** All pages of RAM; they are numbered from 0. */
+  get count(): number {
+    return this.#core.layout.pageCount
+  }
+
+  /** Numbers of the pages that are not all zeros, ascending. */
+  nonZero(): Uint32Array<ArrayBuffer> {
+    return this.#digest.nonZeroPages()
+  }
+
+  /** Neighbouring pages, to read: valid until the machine runs. */
+  view(first: number, count: number): Uint8Array {
+    if (first < 0 || count < 0 || first + count > this.count) {
+      throw new RangeError(`pages ${first} to ${first + count} of ${this.count}`)
+    }
+    const { memory, layout } = this.#core
+    return new Uint8Array(memory.buffer, layout.ram + first * PAGE_BYTES, count * PAGE_BYTES)
+  }
+
+  /** Neighbouring pages, to fill before the machine has run: nothing is derived from them yet. */
+  fill(first: number, count: number): Uint8Array {
+    const pages = this.view(first, count)
+    new Uint8Array(this.#core.memory.buffer, this.#core.layout.dirty + first, count).fill(1)
+    return pages
+  }
+}
