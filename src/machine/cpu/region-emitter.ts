@@ -1,8 +1,9 @@
 /**
  * Emits a region as one WebAssembly function of the type REGION_PARAMS, REGION_RESULTS.
  *
- * Guest registers that the region touches live in locals, loaded at its entry and written back at its exits; at
- * every instruction the locals hold exactly what the registers hold, so an exit may happen anywhere. `leave` goes
+ * Guest registers that the region touches live in locals. What a way through the region needs is loaded at its entry
+ * and after calls, and every exit and call stores what may have been written since (register-flow.ts), so an exit may
+ * happen anywhere. `leave` goes
  * on at another pc, in compiled code if there is any. `bail` hands the next instruction to the interpreter. A guest
  * call is a Wasm call, and a guest return a Wasm return: the caller goes on if control came back where it expects
  * it, with the same translation of its page; otherwise it returns too, and so the stack unwinds when the guest
@@ -19,6 +20,8 @@ import { type Structure, structure } from './control-flow.ts'
 import { fastTlb, PAGE_BYTES } from './layout.ts'
 import type { Block, Terminator } from './region-graph.ts'
 import { type RegionContext, type RegionExits, RegionOperands } from './region-operands.ts'
+import { type RegionFlow, type RegisterFlow, registerFlow } from './register-flow.ts'
+import { integerFile } from './register-use.ts'
 import { isFloatStore } from './semantics.ts'
 import { xAddress } from './state.ts'
 import { tlbOffset } from './tlb.ts'
@@ -42,16 +45,15 @@ class RegionEmitter implements RegionExits {
   readonly #loopLabels = new Map<number, Label>()
   readonly #followLabels = new Map<number, Label>()
   readonly registers: readonly (Local | null)[]
-  readonly #written: readonly number[]
+  readonly #flow: RegisterFlow
   readonly page: Local
   readonly budget: Local
   readonly #depth: Local
   readonly #exitPc: Local
   /** The block whose instructions are being emitted. */
   #current = 0
-  #leaveLabel!: Label
-  #returnLabel!: Label
-  #bailLabel!: Label
+  /** Integer registers whose locals may differ from memory where code is being emitted, a bit for each. */
+  #dirty = 0
 
   constructor(f: FunctionBuilder, context: RegionContext, blocks: readonly Block[]) {
     this.f = f
@@ -59,8 +61,8 @@ class RegionEmitter implements RegionExits {
     this.#blocks = blocks
     this.#indexOf = new Map(blocks.map((b, i) => [b.offset, i]))
     this.#structure = structure({
-      successors: blocks.map((b) => this.#successors(b)),
-      labelled: new Set(blocks.flatMap((b) => (b.terminator.kind === 'computed' ? this.#successors(b) : []))),
+      successors: blocks.map((b) => this.#inside(b)),
+      labelled: new Set(blocks.flatMap((b) => (b.terminator.kind === 'computed' ? this.#inside(b) : []))),
     })
     this.#isCheckpoint = blocks.map((_, i) => i === 0 || this.#structure.isLoopHeader[i])
     for (const block of blocks) {
@@ -68,9 +70,9 @@ class RegionEmitter implements RegionExits {
       if (back !== undefined) this.#isCheckpoint[back] = true
     }
     this.#longestWay = this.#longestWays()
-    const { touched, written } = registerUse(blocks)
+    this.#flow = registerFlow(this.#regionFlow(), integerFile)
+    const { touched } = this.#flow
     this.registers = Array.from({ length: 32 }, (_, i) => ((touched >>> i) & 1 ? f.local('i64') : null))
-    this.#written = this.registers.map((_, i) => i).filter((i) => (written >>> i) & 1)
     this.page = f.local('i64')
     this.budget = f.paramLocals[1]
     this.#depth = f.paramLocals[2]
@@ -80,32 +82,21 @@ class RegionEmitter implements RegionExits {
   emit(): void {
     const { f } = this
     f.set(this.page, i64.and(f.paramLocals[0].get, i64.const(-PAGE_BYTES)))
-    this.#loadRegisters()
-    f.block((bail) => {
-      this.#bailLabel = bail
-      f.block((returning) => {
-        this.#returnLabel = returning
-        f.block((leave) => {
-          this.#leaveLabel = leave
-          this.#emitTree(0)
-          f.unreachable()
-        })
-        this.#writeBack()
-        f.returnCall(this.#dispatch(), this.#exitPc.get, this.budget.get, this.#depth.get)
-      })
-      this.#writeBack()
-      writeField(f, 'pc', this.#exitPc.get)
-      f.return(this.budget.get)
-    })
-    this.#writeBack()
-    writeField(f, 'pc', this.#exitPc.get)
-    f.return(i32.xor(this.budget.get, i32.const(-1)))
+    this.#load(this.#flow.liveIn[0])
+    this.#emitTree(0)
+    f.unreachable()
   }
 
   /** Goes on at `pc` outside the region. */
   leave(pc: Expr): void {
-    this.f.set(this.#exitPc, pc)
-    this.f.br(this.#leaveLabel)
+    const { f } = this
+    f.set(this.#exitPc, pc)
+    this.#leave()
+  }
+
+  #leave(): void {
+    this.#writeBack()
+    this.f.returnCall(this.#dispatch(), this.#exitPc.get, this.budget.get, this.#depth.get)
   }
 
   /** A computed jump: by a table to the places in the region that are known as targets, else out of it. */
@@ -113,18 +104,19 @@ class RegionEmitter implements RegionExits {
     const { f } = this
     f.set(this.#exitPc, pc)
     const node = this.#current
-    const targets = this.#successors(this.#blocks[node]).filter((to) => !this.#isCut(node, to))
-    if (targets.length === 0) {
-      f.br(this.#leaveLabel)
-      return
+    const targets = this.#successors(node)
+    if (targets.length > 0) {
+      f.block((elsewhere) => {
+        f.brIf(elsewhere, i64.ne(i64.and(this.#exitPc.get, i64.const(-PAGE_BYTES)), this.page.get))
+        const offsets = targets.map((to) => this.#blocks[to].offset)
+        const first = Math.min(...offsets)
+        const labels = new Array<Label>((Math.max(...offsets) - first) / 2 + 1).fill(elsewhere)
+        for (const to of targets) labels[(this.#blocks[to].offset - first) / 2] = this.#labelOf(node, to)
+        const inPage = i32.and(i32.wrap(this.#exitPc.get), i32.const(PAGE_BYTES - 1))
+        f.brTable(i32.shrU(i32.sub(inPage, i32.const(first)), i32.const(1)), labels, elsewhere)
+      })
     }
-    f.brIf(this.#leaveLabel, i64.ne(i64.and(this.#exitPc.get, i64.const(-PAGE_BYTES)), this.page.get))
-    const offsets = targets.map((to) => this.#blocks[to].offset)
-    const first = Math.min(...offsets)
-    const labels = new Array<Label>((Math.max(...offsets) - first) / 2 + 1).fill(this.#leaveLabel)
-    for (const to of targets) labels[(this.#blocks[to].offset - first) / 2] = this.#labelOf(node, to)
-    const distance = i32.sub(i32.and(i32.wrap(this.#exitPc.get), i32.const(PAGE_BYTES - 1)), i32.const(first))
-    f.brTable(i32.shrU(distance, i32.const(1)), labels, this.#leaveLabel)
+    this.#leave()
   }
 
   #isCut(from: number, to: number): boolean {
@@ -140,9 +132,14 @@ class RegionEmitter implements RegionExits {
 
   /** A guest return: to the Wasm caller if there is one. */
   returnTo(pc: Expr): void {
-    this.f.set(this.#exitPc, pc)
-    this.f.brIf(this.#leaveLabel, i32.eqz(this.#depth.get))
-    this.f.br(this.#returnLabel)
+    const { f } = this
+    f.set(this.#exitPc, pc)
+    this.#writeBack()
+    f.if(i32.eqz(this.#depth.get), () =>
+      f.returnCall(this.#dispatch(), this.#exitPc.get, this.budget.get, this.#depth.get),
+    )
+    writeField(f, 'pc', this.#exitPc.get)
+    f.return(this.budget.get)
   }
 
   /** A guest call; afterwards the function goes on only if control came back to `returnOffset` in this very page. */
@@ -162,7 +159,9 @@ class RegionEmitter implements RegionExits {
     )
     const elsewhere = i32.or(i32.ltS(this.budget.get, ZERO), i64.ne(readField('pc'), this.pc(returnOffset)))
     f.if(i32.or(elsewhere, this.#pageIsLost()), () => f.return(this.budget.get), undefined, 'unlikely')
-    this.#loadRegisters()
+    this.#dirty = 0
+    const back = this.#indexOf.get(returnOffset)
+    if (back !== undefined) this.#load(this.#flow.liveIn[back])
   }
 
   /** i32: whether a fetch from the region's page would now have to ask more than the fast fetch TLB, or find another page. */
@@ -181,18 +180,12 @@ class RegionEmitter implements RegionExits {
   leaveUnlessAttention(pc: Expr): void {
     const { f } = this
     f.set(this.#exitPc, pc)
-    f.brIf(this.#leaveLabel, i32.eqz(readControl('attention')))
-    f.br(this.#bailLabel)
+    f.if(readControl('attention'), () => this.#bail(), undefined, 'unlikely')
+    this.#leave()
   }
 
   #dispatch(): number {
     return this.context.library.functionIndex('dispatch')
-  }
-
-  #loadRegisters(): void {
-    this.registers.forEach((local, i) => {
-      if (local !== null) this.f.set(local, i64.load(ZERO, xAddress(i)))
-    })
   }
 
   /** Returns to the interpreter at the instruction at `offset`, giving back `unused` units of budget. */
@@ -200,7 +193,27 @@ class RegionEmitter implements RegionExits {
     const { f } = this
     f.set(this.#exitPc, this.pc(offset))
     if (unused !== 0) f.set(this.budget, i32.add(this.budget.get, i32.const(unused)))
-    f.br(this.#bailLabel)
+    this.#bail()
+  }
+
+  #bail(): void {
+    const { f } = this
+    this.#writeBack()
+    writeField(f, 'pc', this.#exitPc.get)
+    f.return(i32.xor(this.budget.get, i32.const(-1)))
+  }
+
+  setRegister(register: number, value: Expr): void {
+    const local = this.registers[register]
+    if (local === null) throw new Error('a register without a local is written')
+    this.f.set(local, value)
+    this.#dirty |= 1 << register
+  }
+
+  #load(registers: number): void {
+    this.registers.forEach((local, i) => {
+      if (local !== null && (registers >>> i) & 1) this.f.set(local, i64.load(ZERO, xAddress(i)))
+    })
   }
 
   pc(offset: number): Expr {
@@ -208,23 +221,41 @@ class RegionEmitter implements RegionExits {
   }
 
   #writeBack(): void {
-    for (const i of this.#written) {
-      const local = this.registers[i]
-      if (local !== null) this.f.store('i64', ZERO, local.get, xAddress(i))
-    }
+    this.registers.forEach((local, i) => {
+      if (local !== null && (this.#dirty >>> i) & 1) this.f.store('i64', ZERO, local.get, xAddress(i))
+    })
   }
 
-  #successors(block: Block): number[] {
+  #inside(block: Block): number[] {
     return successorsOf(block.terminator)
       .map((offset) => this.#indexOf.get(offset))
       .filter((i) => i !== undefined)
+  }
+
+  /** Blocks of the region to which control may go from the end of `node`. */
+  #successors(node: number): number[] {
+    return this.#inside(this.#blocks[node]).filter((to) => !this.#isCut(node, to))
+  }
+
+  #regionFlow(): RegionFlow {
+    const successors = this.#blocks.map((_, node) => this.#successors(node))
+    return {
+      blocks: this.#blocks,
+      order: this.#structure.order,
+      successors,
+      mayLeaveBefore: this.#isCheckpoint,
+      mayLeaveAfter: this.#blocks.map(
+        ({ terminator }, node) =>
+          !isStatic(terminator) || successorsOf(terminator).length > successors[node].length,
+      ),
+    }
   }
 
   #longestWays(): number[] {
     const { order, position } = this.#structure
     const longest = this.#blocks.map((b) => b.instructions.length)
     for (const node of [...order].reverse()) {
-      const ahead = this.#successors(this.#blocks[node])
+      const ahead = this.#successors(node)
         .filter((to) => position[to] > position[node] && !this.#isCheckpoint[to])
         .map((to) => longest[to])
       longest[node] += Math.max(0, ...ahead)
@@ -263,6 +294,7 @@ class RegionEmitter implements RegionExits {
   #emitBlock(node: number): void {
     const { f } = this
     this.#current = node
+    this.#dirty = this.#flow.dirtyIn[node]
     const block = this.#blocks[node]
     const count = block.instructions.length
     if (this.#isCheckpoint[node]) {
@@ -301,10 +333,15 @@ class RegionEmitter implements RegionExits {
   #branch(node: number, condition: Expr): void {
     const t = this.#blocks[node].terminator
     if (t.kind !== 'branch') throw new Error('a condition without a branch')
+    const dirty = this.#dirty
     this.f.if(
       condition,
       () => this.#go(node, t.taken),
-      () => this.#go(node, t.otherwise),
+      () => {
+        // Other blocks were emitted since.
+        this.#dirty = dirty
+        this.#go(node, t.otherwise)
+      },
     )
   }
 
@@ -346,33 +383,7 @@ function successorsOf(terminator: Terminator): readonly number[] {
   }
 }
 
-/** Which integer registers a region reads or writes, and which it writes. */
-function registerUse(blocks: readonly Block[]): { touched: number; written: number } {
-  let touched = 0
-  let written = 0
-  // Over-approximates: fields that an instruction does not use as registers may name one; that only costs a load.
-  for (const block of blocks) {
-    for (const { word } of block.instructions) {
-      touched |= (1 << ((word >>> 15) & 31)) | (1 << ((word >>> 20) & 31))
-      if (mayWriteInteger(word & 0x7f)) written |= 1 << ((word >>> 7) & 31)
-    }
-  }
-  return { touched: (touched | written) & ~1, written: written & ~1 }
-}
-
-/** Branches and stores have no rd; floating loads and fused operations have a floating one. */
-function mayWriteInteger(opcode: number): boolean {
-  switch (opcode) {
-    case 0x63:
-    case 0x23:
-    case 0x27:
-    case 0x07:
-    case 0x43:
-    case 0x47:
-    case 0x4b:
-    case 0x4f:
-      return false
-    default:
-      return true
-  }
+/** Whether control goes to one of `successorsOf` for sure. */
+function isStatic(terminator: Terminator): boolean {
+  return terminator.kind === 'branch' || terminator.kind === 'jump' || terminator.kind === 'fall'
 }

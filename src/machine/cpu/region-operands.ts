@@ -30,6 +30,8 @@ export interface RegionExits {
   /** The local of each integer register, null for x0 and registers the region does not touch. */
   readonly registers: readonly (Local | null)[]
   readonly budget: Local
+  /** Writes an integer register other than x0. */
+  setRegister(register: number, value: Expr): void
   /** The address of an offset in the region's page. */
   pc(offset: number): Expr
   leave(pc: Expr): void
@@ -66,8 +68,8 @@ export class RegionOperands implements Operands {
   }
 
   setRd(value: Expr): void {
-    const local = this.#emitter.registers[(this.#one.word >>> 7) & 31]
-    if (local !== null) this.f.set(local, value)
+    const register = (this.#one.word >>> 7) & 31
+    if (register !== 0) this.#emitter.setRegister(register, value)
     // x0: the value is dropped, but a call in it may raise flags.
     else if (hasCall(value)) this.f.drop(value)
   }

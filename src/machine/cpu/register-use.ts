@@ -1,0 +1,142 @@
+/**
+ * Which registers an instruction reads and writes.
+ *
+ * Found by asking the instruction's meaning, so that the meaning stays the only description there is: it is
+ * evaluated once, with operands that note what they are asked for.
+ */
+import { type Expr, i32, i64 } from '../../wasm/expr.ts'
+import { FunctionBuilder } from '../../wasm/function.ts'
+import type { PlacedInstruction } from './region-graph.ts'
+import type { Instruction, Library, LoadKind, Operands, StoreWidth, SystemKind } from './semantics.ts'
+
+/** The fields of an instruction word that name registers, by the lowest of their five bits. */
+const FIELD_SHIFT = { rd: 7, rs1: 15, rs2: 20, rs3: 27 } as const
+type Field = keyof typeof FIELD_SHIFT
+
+/** One of the two register files, and what an instruction does with it. */
+export interface RegisterFile {
+  /** The registers an instruction reads, a bit for each. */
+  read(one: PlacedInstruction): number
+  /** The registers it writes whenever it is executed to its end. */
+  written(one: PlacedInstruction): number
+}
+
+/** x0 is no register: it is never loaded and never stored. */
+export const integerFile: RegisterFile = {
+  read: ({ word, instruction }) => bits(word, usesOf(instruction).integersRead) & ~1,
+  written: ({ word, instruction }) => bits(word, usesOf(instruction).integersWritten) & ~1,
+}
+
+export const floatFile: RegisterFile = {
+  read: ({ word, instruction }) => bits(word, usesOf(instruction).floatsRead),
+  written: ({ word, instruction }) => bits(word, usesOf(instruction).floatsWritten),
+}
+
+function bits(word: number, fields: ReadonlySet<Field>): number {
+  let mask = 0
+  for (const field of fields) mask |= 1 << ((word >>> FIELD_SHIFT[field]) & 31)
+  return mask
+}
+
+const known = new Map<Instruction, UseProbe>()
+
+function usesOf(instruction: Instruction): UseProbe {
+  const before = known.get(instruction)
+  if (before !== undefined) return before
+  const probe = new UseProbe()
+  instruction.meaning(probe)
+  probe.f.finish()
+  known.set(instruction, probe)
+  return probe
+}
+
+/** Operands that are asked once for each instruction; whatever they answer, only the question counts. */
+class UseProbe implements Operands {
+  readonly integersRead = new Set<Field>()
+  readonly integersWritten = new Set<Field>()
+  readonly floatsRead = new Set<Field>()
+  readonly floatsWritten = new Set<Field>()
+  readonly f = new FunctionBuilder([], [])
+  readonly library: Library = { functionIndex: () => 0 }
+
+  rs1(): Expr {
+    return noted(this.integersRead, 'rs1')
+  }
+
+  rs2(): Expr {
+    return noted(this.integersRead, 'rs2')
+  }
+
+  setRd(_value: Expr): void {
+    this.integersWritten.add('rd')
+  }
+
+  imm(): Expr {
+    return i64.const(0)
+  }
+
+  pc(): Expr {
+    return i64.const(0)
+  }
+
+  nextPc(): Expr {
+    return i64.const(0)
+  }
+
+  fs1(): Expr {
+    return noted(this.floatsRead, 'rs1')
+  }
+
+  fs2(): Expr {
+    return noted(this.floatsRead, 'rs2')
+  }
+
+  fs3(): Expr {
+    return noted(this.floatsRead, 'rs3')
+  }
+
+  setFd(_value: Expr): void {
+    this.floatsWritten.add('rd')
+  }
+
+  rounding(): Expr {
+    return i32.const(0)
+  }
+
+  roundsFast(): Expr {
+    return i32.const(0)
+  }
+
+  load(_kind: LoadKind, _address: Expr): Expr {
+    return i64.const(0)
+  }
+
+  store(_width: StoreWidth, _address: Expr, _value: Expr): void {}
+
+  atomic(_width: 32 | 64, _address: Expr, change: (old: Expr) => Expr): Expr {
+    return change(i64.const(0))
+  }
+
+  loadReserved(_width: 32 | 64, _address: Expr): Expr {
+    return i64.const(0)
+  }
+
+  storeConditional(_width: 32 | 64, _address: Expr, _value: Expr): Expr {
+    return i64.const(0)
+  }
+
+  jump(_target: Expr): void {}
+
+  branch(_condition: Expr): void {}
+
+  system(kind: SystemKind): void {
+    const isCsr = kind.startsWith('csr')
+    if (isCsr ? !kind.endsWith('i') : kind === 'sfence.vma') this.rs1()
+    if (isCsr) this.setRd(i64.const(0))
+  }
+}
+
+function noted(fields: Set<Field>, field: Field): Expr {
+  fields.add(field)
+  return i64.const(0)
+}
