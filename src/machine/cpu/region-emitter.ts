@@ -3,11 +3,10 @@
  *
  * Guest registers that the region touches live in locals. What a way through the region needs is loaded at its entry
  * and after calls, and every exit and call stores what may have been written since (register-flow.ts), so an exit may
- * happen anywhere. `leave` goes
- * on at another pc, in compiled code if there is any. `bail` hands the next instruction to the interpreter. A guest
- * call is a Wasm call, and a guest return a Wasm return: the caller goes on if control came back where it expects
- * it, with the same translation of its page; otherwise it returns too, and so the stack unwinds when the guest
- * switches stacks.
+ * happen anywhere. `leave` goes on at another pc, in compiled code if there is any. `bail` hands the next instruction
+ * to the interpreter. A guest call is a Wasm call, and a guest return a Wasm return: the caller goes on if control
+ * came back where it expects it, with the same translation of its page; otherwise it returns too, and so the stack
+ * unwinds when the guest switches stacks.
  *
  * Each block takes its number of instructions from the budget when it begins; an exit in its middle gives back what
  * was not executed. The budget is checked only at the entry, at loop heads and after calls, against the longest way
@@ -44,7 +43,7 @@ class RegionEmitter implements RegionExits {
   readonly #longestWay: readonly number[]
   readonly #loopLabels = new Map<number, Label>()
   readonly #followLabels = new Map<number, Label>()
-  readonly registers: readonly (Local | null)[]
+  readonly #registers: readonly (Local | null)[]
   readonly #flow: RegisterFlow
   readonly page: Local
   readonly budget: Local
@@ -72,7 +71,7 @@ class RegionEmitter implements RegionExits {
     this.#longestWay = this.#longestWays()
     this.#flow = registerFlow(this.#regionFlow(), integerFile)
     const { touched } = this.#flow
-    this.registers = Array.from({ length: 32 }, (_, i) => ((touched >>> i) & 1 ? f.local('i64') : null))
+    this.#registers = Array.from({ length: 32 }, (_, i) => ((touched >>> i) & 1 ? f.local('i64') : null))
     this.page = f.local('i64')
     this.budget = f.paramLocals[1]
     this.#depth = f.paramLocals[2]
@@ -203,15 +202,24 @@ class RegionEmitter implements RegionExits {
     f.return(i32.xor(this.budget.get, i32.const(-1)))
   }
 
+  register(register: number): Expr {
+    return register === 0 ? i64.const(0) : this.#localOf(register).get
+  }
+
   setRegister(register: number, value: Expr): void {
-    const local = this.registers[register]
-    if (local === null) throw new Error('a register without a local is written')
-    this.f.set(local, value)
+    this.f.set(this.#localOf(register), value)
     this.#dirty |= 1 << register
   }
 
+  /** The flow knows every register that an instruction names. */
+  #localOf(register: number): Local {
+    const local = this.#registers[register]
+    if (local === null) throw new Error(`the region has no local for x${register}`)
+    return local
+  }
+
   #load(registers: number): void {
-    this.registers.forEach((local, i) => {
+    this.#registers.forEach((local, i) => {
       if (local !== null && (registers >>> i) & 1) this.f.set(local, i64.load(ZERO, xAddress(i)))
     })
   }
@@ -221,7 +229,7 @@ class RegionEmitter implements RegionExits {
   }
 
   #writeBack(): void {
-    this.registers.forEach((local, i) => {
+    this.#registers.forEach((local, i) => {
       if (local !== null && (this.#dirty >>> i) & 1) this.f.store('i64', ZERO, local.get, xAddress(i))
     })
   }

@@ -27,9 +27,9 @@ export interface RegionContext {
 export interface RegionExits {
   readonly f: FunctionBuilder
   readonly context: RegionContext
-  /** The local of each integer register, null for x0 and registers the region does not touch. */
-  readonly registers: readonly (Local | null)[]
   readonly budget: Local
+  /** Reads an integer register. */
+  register(register: number): Expr
   /** Writes an integer register other than x0. */
   setRegister(register: number, value: Expr): void
   /** The address of an offset in the region's page. */
@@ -318,8 +318,7 @@ export class RegionOperands implements Operands {
   }
 
   #read(shift: number): Expr {
-    const local = this.#emitter.registers[(this.#one.word >>> shift) & 31]
-    return local === null ? i64.const(0) : local.get
+    return this.#emitter.register((this.#one.word >>> shift) & 31)
   }
 
   #float(shift: number): number {

@@ -125,6 +125,8 @@ class UseProbe implements Operands {
     return i64.const(0)
   }
 
+  zeroBlock(_address: Expr): void {}
+
   jump(_target: Expr): void {}
 
   branch(_condition: Expr): void {}
@@ -133,6 +135,7 @@ class UseProbe implements Operands {
     const isCsr = kind.startsWith('csr')
     if (isCsr ? !kind.endsWith('i') : kind === 'sfence.vma') this.rs1()
     if (isCsr) this.setRd(i64.const(0))
+    // The others name no register, or are the interpreter's.
   }
 }
 
