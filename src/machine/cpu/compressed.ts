@@ -30,6 +30,27 @@ const jType = (rd: number, imm: number): number =>
 
 const signed = (value: number, bits: number): number => (value << (32 - bits)) >> (32 - bits)
 
+/** Names of the instructions that 16-bit ones of the integer core stand for. */
+export const COMPRESSED_TARGETS: ReadonlySet<string> = new Set([
+  ...[
+    'addi',
+    'addiw',
+    'andi',
+    'slli',
+    'srli',
+    'srai',
+    'lui',
+    'add',
+    'sub',
+    'xor',
+    'or',
+    'and',
+    'addw',
+    'subw',
+  ],
+  ...['lw', 'ld', 'sw', 'sd', 'beq', 'bne', 'jal', 'jalr'],
+])
+
 /** The 32-bit instruction that a 16-bit one stands for, as an unsigned number; 0 when it is illegal or reserved. */
 export function expandCompressed(half: number): number {
   return expand(half & 0xffff) >>> 0

@@ -54,6 +54,10 @@ export const coreSignatures = {
   writeCsr: [['i32', 'i64', 'i32'], []],
   /** (pc) → memory address of the instruction's first half; 0 after a fault. Fills the fetch TLB. */
   fetchPage: [['i64'], ['i32']],
+  /** (memory address of an instruction, memory address of its record): makes the record. */
+  decode: [['i32', 'i32'], []],
+  /** (pc, the instruction's bytes, budget left) → a STEP value; executes one instruction and stores the next pc. */
+  step: [['i64', 'i32', 'i32'], ['i32']],
   /** (budget) → budget left: executes from the stored pc until the budget is spent or attention is asked for. */
   interpret: [['i32'], ['i32']],
   /** A compiled region's type. Continues at `pc` in compiled code if there is any; else returns with the pc stored. */

@@ -96,7 +96,11 @@ export function createCore(options: CoreOptions, imports: CoreImports): Core {
   defineCodePages(core, options.watch === null ? null : options.watch - RAM_START + layout.ram)
   defineCsrs(core)
   defineTraps(core)
-  defineInterpreter(core, { servesSbi: options.servesSbi, regionType })
+  defineInterpreter(core, {
+    servesSbi: options.servesSbi,
+    regionType,
+    hotThreshold: options.hotThreshold,
+  })
   defineRunLoop(core, {
     hotThreshold: options.hotThreshold,
     regionType,

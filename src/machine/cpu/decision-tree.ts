@@ -1,3 +1,5 @@
+import { type Expr, i32 } from '../../wasm/expr.ts'
+import type { FunctionBuilder, Label } from '../../wasm/function.ts'
 import type { Instruction } from './semantics.ts'
 
 /** How the interpreter tells instructions apart: switches on fields that all candidates fix, then single tests. */
@@ -59,4 +61,52 @@ function build(candidates: readonly Instruction[], known: number): DecisionNode 
     yes: { kind: 'leaf', instruction: first },
     no: build(rest, known),
   }
+}
+
+/** Emits the decisions over an instruction word; what `leaf` and `illegal` emit must end in a branch. */
+export function emitDecisions(
+  f: FunctionBuilder,
+  node: DecisionNode,
+  word: Expr,
+  at: { readonly leaf: (instruction: Instruction) => void; readonly illegal: () => void },
+): void {
+  switch (node.kind) {
+    case 'illegal':
+      at.illegal()
+      return
+    case 'leaf':
+      at.leaf(node.instruction)
+      return
+    case 'test':
+      f.if(
+        i32.eq(i32.and(word, i32.const(node.mask)), i32.const(node.match)),
+        () => emitDecisions(f, node.yes, word, at),
+        () => emitDecisions(f, node.no, word, at),
+      )
+      return
+    case 'switch': {
+      const field = i32.and(i32.shrU(word, i32.const(node.shift)), i32.const(node.size - 1))
+      emitSwitch(f, field, node.cases, (one) => emitDecisions(f, one, word, at))
+      return
+    }
+  }
+}
+
+/** Nested blocks with one br_table; each case must end in a branch of its own. The last case is also that of any larger index. */
+export function emitSwitch<T>(
+  f: FunctionBuilder,
+  index: Expr,
+  cases: readonly T[],
+  emit: (one: T) => void,
+): void {
+  const open = (labels: Label[]): void => {
+    if (labels.length < cases.length) {
+      f.block((label) => open([label, ...labels]))
+      // After the block of case k comes case k; labels[0] belongs to the innermost block.
+      emit(cases[cases.length - 1 - labels.length])
+      return
+    }
+    f.brTable(index, labels.slice(0, -1), labels[labels.length - 1])
+  }
+  open([])
 }

@@ -4,6 +4,7 @@ import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import { CAUSE, FAULT, raise, readControl, readField, writeControl, writeField, ZERO } from './access.ts'
 import { BLOCK_ENABLE, isBlockRefused, zeroBlock } from './cache-block.ts'
 import type { CoreFunctions } from './core-functions.ts'
+import { immediateField, registerField } from './instruction-fields.ts'
 import { control, EXIT, fastTlb, PAGE_BYTES, RAM_START } from './layout.ts'
 import { LOADS, STORES } from './memory-access.ts'
 import type {
@@ -26,20 +27,19 @@ export interface InterpreterOptions {
   readonly servesSbi: boolean
   /** Type index of compiled regions. */
   readonly regionType: number
+  /** Visits to an entry point after which it is compiled. */
+  readonly hotThreshold: number
 }
 
 export interface Locals {
   readonly pc: Local
-  readonly budget: Local
+  /** What is left after this instruction took its unit. */
+  readonly budget: { readonly get: Expr }
   /** The instruction, compressed ones expanded. */
   readonly word: Local
   /** What was fetched: 16 bits of a compressed one. */
   readonly raw: Local
   readonly nextPc: Local
-  /** Fetch page: its tag, what makes a memory address of the low half of a pc, and its code table. */
-  readonly fetchTag: Local
-  readonly fetchAddend: Local
-  readonly codeTable: Local
   /** Offset of the current mode's TLBs. */
   readonly modeOffset: Local
   /** Set when an instruction took a slow path: attention may have been asked for. */
@@ -90,19 +90,19 @@ class InterpretedOperands implements Operands {
     this.#options = options
     this.#l = l
     this.#labels = labels
-    this.#immediate = format === 'none' ? null : f.keep(i64.extendS(this.#decodeImmediate(format)))
+    this.#immediate = format === 'none' ? null : f.keep(i64.extendS(immediateField(l.word.get, format)))
   }
 
   rs1(): Expr {
-    return i64.load(this.#register(12), xAddress(0))
+    return i64.load(registerField(this.#l.word.get, 'rs1'), xAddress(0))
   }
 
   rs2(): Expr {
-    return i64.load(this.#register(17), xAddress(0))
+    return i64.load(registerField(this.#l.word.get, 'rs2'), xAddress(0))
   }
 
   setRd(value: Expr): void {
-    this.f.store('i64', this.#register(4), value, xAddress(0))
+    this.f.store('i64', registerField(this.#l.word.get, 'rd'), value, xAddress(0))
   }
 
   imm(): Expr {
@@ -119,19 +119,19 @@ class InterpretedOperands implements Operands {
   }
 
   fs1(): Expr {
-    return i64.load(this.#register(12), fAddress(0))
+    return i64.load(registerField(this.#l.word.get, 'rs1'), fAddress(0))
   }
 
   fs2(): Expr {
-    return i64.load(this.#register(17), fAddress(0))
+    return i64.load(registerField(this.#l.word.get, 'rs2'), fAddress(0))
   }
 
   fs3(): Expr {
-    return i64.load(this.#register(24), fAddress(0))
+    return i64.load(registerField(this.#l.word.get, 'rs3'), fAddress(0))
   }
 
   setFd(value: Expr): void {
-    this.f.store('i64', this.#register(4), value, fAddress(0))
+    this.f.store('i64', registerField(this.#l.word.get, 'rd'), value, fAddress(0))
   }
 
   /** mstatus.FS must not be Off. `changes`: the instruction may write a register or flag of the unit, whose state then counts as dirty. */
@@ -364,11 +364,6 @@ class InterpretedOperands implements Operands {
     this.f.br(this.#labels.trapped)
   }
 
-  /** Byte offset of the register that the field at `shift` (less three) names. */
-  #register(shift: number): Expr {
-    return i32.and(i32.shrU(this.#l.word.get, i32.const(shift)), i32.const(0xf8))
-  }
-
   #afterSlow(device: () => void): void {
     const { f } = this
     f.set(this.#l.recheck, i32.const(1))
@@ -410,40 +405,5 @@ class InterpretedOperands implements Operands {
 
   #physical(at: Local): Expr {
     return i64.extendU(i32.add(at.get, i32.const((RAM_START - this.library.layout.ram) | 0)))
-  }
-
-  #decodeImmediate(format: ImmediateFormat): Expr {
-    const word = this.#l.word.get
-    const part = (shift: number, mask: number): Expr =>
-      i32.and(i32.shrU(word, i32.const(shift)), i32.const(mask))
-    switch (format) {
-      case 'none':
-        return ZERO
-      case 'I':
-        return i32.shrS(word, i32.const(20))
-      case 'S':
-        return i32.or(i32.shl(i32.shrS(word, i32.const(25)), i32.const(5)), part(7, 31))
-      case 'B':
-        return i32.or(
-          i32.or(
-            i32.shl(i32.shrS(word, i32.const(31)), i32.const(12)),
-            i32.and(i32.shl(word, i32.const(4)), i32.const(0x800)),
-          ),
-          i32.or(part(20, 0x7e0), part(7, 0x1e)),
-        )
-      case 'U':
-        return i32.and(word, i32.const(-PAGE_BYTES))
-      case 'J':
-        return i32.or(
-          i32.or(i32.shl(i32.shrS(word, i32.const(31)), i32.const(20)), i32.and(word, i32.const(0xff000))),
-          i32.or(part(9, 0x800), part(20, 0x7fe)),
-        )
-      case 'shamt6':
-        return part(20, 63)
-      case 'shamt5':
-        return part(20, 31)
-      case 'zimm':
-        return part(15, 31)
-    }
   }
 }

@@ -1,231 +1,242 @@
 /**
- * The interpreter: a loop that fetches, decodes and executes, generated from the table of instructions.
+ * The interpreter. A fast loop executes decoded instructions; around it are the ways between pages, into compiled
+ * code, and to the single step, which does whatever the loop has no handler for.
  *
  * It runs everything at first, counts where control arrives (calls, jumps, loop heads), and hands over to compiled
- * code wherever some exists. It is also where anything unusual happens: traps, device accesses, system
- * instructions; compiled code leaves before such an instruction and lets the interpreter execute it.
+ * code wherever some exists. It is also where anything unusual happens: compiled code leaves before such an
+ * instruction and lets the interpreter execute it.
  *
  * Each step takes one unit of budget, whether the instruction retires or traps, so that no guest can loop without
  * the count advancing.
  */
 import { type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
-import { CAUSE, raise, readControl, readField, writeField, ZERO } from './access.ts'
+import { readControl, readField, writeField, ZERO } from './access.ts'
+import { COMPRESSED_TARGETS } from './compressed.ts'
 import type { CoreFunctions } from './core-functions.ts'
-import { type DecisionNode, decisionTree } from './decision-tree.ts'
+import { emitSwitch } from './decision-tree.ts'
+import { defineDecode, type Handler, RECORD, recordAt } from './decode-cache.ts'
+import { emitHandler, isDecoded, type LoopLabels, type LoopState } from './decoded-operands.ts'
 import { instructionSet } from './instruction-set.ts'
-import { emitInstruction, type InterpreterOptions, type Labels, type Locals } from './interpreted-operands.ts'
+import type { InterpreterOptions } from './interpreted-operands.ts'
 import { control, fastTlb, PAGE_BYTES, TLB_MODE_STRIDE } from './layout.ts'
-import { xAddress } from './state.ts'
+import { defineSingleStep, STEP } from './single-step.ts'
 import { tlbOffset } from './tlb.ts'
 
 const PAGE_MASK = i64.const(-PAGE_BYTES)
 
+interface State extends LoopState {
+  readonly budget: Local
+  /** Code table of the page that `at` lies in. */
+  readonly codeTable: Local
+}
+
 export function defineInterpreter(core: CoreFunctions, options: InterpreterOptions): void {
+  const handlers = instructionSet.filter(isDecoded).flatMap((instruction): Handler[] => {
+    const long: Handler = { instruction, length: 4 }
+    return COMPRESSED_TARGETS.has(instruction.name) ? [long, { instruction, length: 2 }] : [long]
+  })
+  defineDecode(core, handlers)
+  defineSingleStep(core, options)
   core.define('interpret', (f, initialBudget) => {
-    const l: Locals = {
+    const s: State = {
       pc: f.local('i64'),
       budget: f.local('i32'),
-      word: f.local('i32'),
-      raw: f.local('i32'),
-      nextPc: f.local('i64'),
-      fetchTag: f.local('i64'),
-      fetchAddend: f.local('i32'),
+      at: f.local('i32'),
+      pcBias: f.local('i64'),
+      record: f.local('i32'),
       codeTable: f.local('i32'),
       modeOffset: f.local('i32'),
-      recheck: f.local('i32'),
+      arrived: f.local('i32'),
     }
-    f.set(l.pc, readField('pc'))
-    f.set(l.budget, initialBudget)
-    f.set(l.fetchTag, i64.const(-1))
-    const arrived = f.local('i32')
-    f.set(arrived, i32.const(1))
+    const stopAtPc = (stopped: Label): void => {
+      f.set(s.pc, pcOf(s))
+      f.br(stopped)
+    }
+    f.set(s.pc, readField('pc'))
+    f.set(s.budget, initialBudget)
+    f.set(s.arrived, i32.const(1))
     f.block((stopped) => {
-      f.loop((next) => {
-        f.block((checked) => {
-          f.block((trapped) => {
-            f.block((transfer) => {
-              f.brIf(stopped, i32.eqz(l.budget.get))
-              lookUpFetchPage(f, core, l, trapped)
-              // Control has arrived here by a jump: there may be compiled code.
-              f.if(arrived.get, () => {
-                f.set(arrived, ZERO)
-                enterCompiled(f, core, options, l, arrived, next, stopped)
-              })
-              f.set(l.budget, i32.sub(l.budget.get, i32.const(1)))
-              fetch(f, core, l, trapped)
-              f.store('i64', ZERO, i64.const(0), xAddress(0))
-              f.block((done) => {
-                const labels: Labels = { next, transfer, trapped, checked, done }
-                emitDecoder(f, core, options, l, labels)
-              })
-              f.set(l.pc, l.nextPc.get)
-              f.brIf(next, i32.eqz(l.recheck.get), 'likely')
-              f.br(checked)
-            })
-            f.set(arrived, i32.const(1))
-            f.br(next)
+      f.loop((again) => {
+        f.brIf(stopped, i32.eqz(s.budget.get))
+        f.block((trapped) => {
+          enterPage(f, core, s, trapped)
+          // Control has arrived here by a jump: there may be compiled code.
+          f.if(s.arrived.get, () => {
+            f.set(s.arrived, ZERO)
+            enterCompiled(f, core, options, s, again, stopped)
           })
-          const handler = core.call(
-            'trap',
-            i64.load(ZERO, control.trapCause),
-            i64.load(ZERO, control.trapValue),
-            l.pc.get,
-          )
-          f.set(l.pc, handler)
+          f.block((single) => {
+            f.block((undecoded) => {
+              f.block((turn) => {
+                f.loop((next) => {
+                  f.block((arrive) => {
+                    f.block((ahead) => {
+                      f.if(i32.eqz(s.budget.get), () => stopAtPc(stopped), undefined, 'unlikely')
+                      emitDispatch(
+                        f,
+                        core,
+                        s,
+                        handlers,
+                        { next, ahead, arrive, leave: again, single },
+                        undecoded,
+                      )
+                    })
+                    // The fetch TLB is asked whenever the page of the pc changes.
+                    f.brIf(turn, i32.eqz(i32.and(s.at.get, i32.const(PAGE_BYTES - 1))), 'unlikely')
+                    f.br(next)
+                  })
+                  countArrival(f, s, options, next)
+                  f.set(s.arrived, i32.const(1))
+                })
+              })
+              f.set(s.pc, pcOf(s))
+              f.br(again)
+            })
+            core.do(f, 'decode', s.at.get, s.record.get)
+            f.set(s.pc, pcOf(s))
+            f.br(again)
+          })
+          emitSingle(f, core, s, trapped, again, stopped)
         })
-        // Something beyond registers and plain memory may have changed.
-        f.set(l.recheck, ZERO)
-        f.set(l.fetchTag, i64.const(-1))
-        f.set(arrived, i32.const(1))
-        f.brIf(next, i32.eqz(readControl('attention')))
+        // A fetch trapped.
+        const [cause, value] = [control.trapCause, control.trapValue]
+        f.set(s.pc, core.call('trap', i64.load(ZERO, cause), i64.load(ZERO, value), s.pc.get))
+        f.set(s.arrived, i32.const(1))
+        f.brIf(again, i32.eqz(readControl('attention')))
       })
     })
-    writeField(f, 'pc', l.pc.get)
-    f.return(l.budget.get)
+    writeField(f, 'pc', s.pc.get)
+    f.return(s.budget.get)
   })
 }
 
-/** The fetch TLB is asked whenever the page of the pc is not the one asked last. */
-function lookUpFetchPage(f: FunctionBuilder, core: CoreFunctions, l: Locals, trapped: Label): void {
+function pcOf(s: State): Expr {
+  return i64.add(s.pcBias.get, i64.extendU(s.at.get))
+}
+
+/** Finds the memory that the pc's page lies in. */
+function enterPage(f: FunctionBuilder, core: CoreFunctions, s: State, trapped: Label): void {
+  f.set(s.modeOffset, i32.mul(readControl('mode'), i32.const(TLB_MODE_STRIDE)))
+  const entry = f.keep(i32.add(tlbOffset(s.pc.get), s.modeOffset.get))
+  const tlb = fastTlb(0, 'execute')
   f.if(
-    i64.ne(i64.and(l.pc.get, PAGE_MASK), l.fetchTag.get),
-    () => {
-      f.set(l.modeOffset, i32.mul(readControl('mode'), i32.const(TLB_MODE_STRIDE)))
-      const entry = f.keep(
-        i32.add(i32.add(tlbOffset(l.pc.get), l.modeOffset.get), i32.const(fastTlb(0, 'execute'))),
-      )
-      f.if(i64.ne(i64.load(entry.get), i64.and(l.pc.get, PAGE_MASK)), () => {
-        f.if(i32.eqz(core.call('fetchPage', l.pc.get)), () => {
-          // A fetch that traps is a step too.
-          f.set(l.budget, i32.sub(l.budget.get, i32.const(1)))
-          f.br(trapped)
-        })
-      })
-      f.set(l.fetchTag, i64.and(l.pc.get, PAGE_MASK))
-      f.set(l.fetchAddend, i32.load(entry.get, 8))
-      f.set(l.codeTable, i32.load(entry.get, 12))
-    },
+    i64.ne(i64.load(entry.get, tlb), i64.and(s.pc.get, PAGE_MASK)),
+    () =>
+      f.if(i32.eqz(core.call('fetchPage', s.pc.get)), () => {
+        // A fetch that traps is a step too.
+        f.set(s.budget, i32.sub(s.budget.get, i32.const(1)))
+        f.br(trapped)
+      }),
     undefined,
     'unlikely',
   )
+  f.set(s.at, i32.add(i32.wrap(s.pc.get), i32.load(entry.get, tlb + 8)))
+  f.set(s.codeTable, i32.load(entry.get, tlb + 12))
+  f.set(s.pcBias, i64.sub(s.pc.get, i64.extendU(s.at.get)))
+}
+
+/** Memory address of the word that says whether the instruction at `at` is a compiled entry, or how often control arrived there. */
+function entrySlot(s: State): Expr {
+  const inTable = i32.shl(i32.and(s.at.get, i32.const(PAGE_BYTES - 2)), i32.const(1))
+  return i32.add(s.codeTable.get, inTable)
 }
 
 function enterCompiled(
   f: FunctionBuilder,
   core: CoreFunctions,
   options: InterpreterOptions,
-  l: Locals,
-  arrived: Local,
-  next: Label,
+  s: State,
+  again: Label,
   stopped: Label,
 ): void {
-  const slot = f.keep(
-    i32.add(l.codeTable.get, i32.shl(i32.and(i32.wrap(l.pc.get), i32.const(0xffe)), i32.const(1))),
-  )
+  const slot = f.keep(entrySlot(s))
   const entry = f.keep(i32.load(slot.get))
   f.if(
     i32.gtS(entry.get, ZERO),
     () => {
-      f.callIndirect(options.regionType, entry.get, [l.pc.get, l.budget.get, ZERO], l.budget)
-      f.set(l.pc, readField('pc'))
-      f.set(l.fetchTag, i64.const(-1))
+      f.callIndirect(options.regionType, entry.get, [s.pc.get, s.budget.get, ZERO], s.budget)
+      f.set(s.pc, readField('pc'))
       f.if(
-        i32.ltS(l.budget.get, ZERO),
+        i32.ltS(s.budget.get, ZERO),
         // The next instruction is the interpreter's: no looking for compiled code.
-        () => f.set(l.budget, i32.xor(l.budget.get, i32.const(-1))),
-        () => f.set(arrived, i32.const(1)),
+        () => f.set(s.budget, i32.xor(s.budget.get, i32.const(-1))),
+        () => f.set(s.arrived, i32.const(1)),
       )
       f.brIf(stopped, readControl('attention'))
+      f.br(again)
+    },
+    () => {
+      core.do(f, 'heat', s.pc.get, slot.get)
+      f.brIf(stopped, readControl('attention'))
+    },
+  )
+}
+
+/** The common case of `heat`: the place is neither compiled nor about to be. */
+function countArrival(f: FunctionBuilder, s: State, options: InterpreterOptions, next: Label): void {
+  const slot = f.keep(entrySlot(s))
+  const heat = f.keep(i32.sub(i32.load(slot.get), i32.const(1)))
+  const isCold = i32.and(i32.ltS(heat.get, ZERO), i32.gtS(heat.get, i32.const(-options.hotThreshold)))
+  f.if(
+    isCold,
+    () => {
+      f.store('i32', slot.get, heat.get)
       f.br(next)
     },
-    () => {
-      core.do(f, 'heat', l.pc.get, slot.get)
-      f.brIf(stopped, readControl('attention'))
-    },
+    undefined,
+    'likely',
   )
 }
 
-function fetch(f: FunctionBuilder, core: CoreFunctions, l: Locals, trapped: Label): void {
-  const at = f.keep(i32.add(i32.wrap(l.pc.get), l.fetchAddend.get))
-  f.set(l.raw, i32.load16U(at.get))
-  f.if(
-    i32.eq(i32.and(l.raw.get, i32.const(3)), i32.const(3)),
-    () => {
-      f.set(l.nextPc, i64.add(l.pc.get, i64.const(4)))
-      f.if(
-        i32.eq(i32.and(i32.wrap(l.pc.get), i32.const(PAGE_BYTES - 1)), i32.const(PAGE_BYTES - 2)),
-        () => {
-          const second = f.keep(core.call('fetchPage', i64.add(l.pc.get, i64.const(2))))
-          f.if(i32.eqz(second.get), () => f.br(trapped))
-          f.set(l.raw, i32.or(l.raw.get, i32.shl(i32.load16U(second.get), i32.const(16))))
-          // The code table of the pc's own page may just have been dropped for want of space.
-          f.set(l.fetchTag, i64.const(-1))
-        },
-        () => f.set(l.raw, i32.load(at.get)),
-        'unlikely',
-      )
-      f.set(l.word, l.raw.get)
-    },
-    () => {
-      f.set(l.nextPc, i64.add(l.pc.get, i64.const(2)))
-      f.set(l.word, i32.load(i32.shl(l.raw.get, i32.const(2)), core.layout.expansion))
-    },
-  )
-}
-
-function emitDecoder(
+/** Executes the instruction at `at` by its record, if there is one of these very bytes. */
+function emitDispatch(
   f: FunctionBuilder,
   core: CoreFunctions,
-  options: InterpreterOptions,
-  l: Locals,
-  labels: Labels,
+  s: State,
+  handlers: readonly Handler[],
+  labels: LoopLabels,
+  undecoded: Label,
 ): void {
-  const illegal = (): void => {
-    raise(f, i64.const(CAUSE.illegalInstruction), i64.extendU(l.raw.get))
-    f.br(labels.trapped)
-  }
-  const emitNode = (node: DecisionNode): void => {
-    switch (node.kind) {
-      case 'illegal':
-        illegal()
-        return
-      case 'test':
-        f.if(
-          i32.eq(i32.and(l.word.get, i32.const(node.mask)), i32.const(node.match)),
-          () => emitNode(node.yes),
-          () => emitNode(node.no),
-        )
-        return
-      case 'leaf':
-        f.scope(() => emitInstruction(f, core, options, l, labels, node.instruction))
-        f.br(labels.done)
-        return
-      case 'switch': {
-        const field = i32.and(i32.shrU(l.word.get, i32.const(node.shift)), i32.const(node.size - 1))
-        emitSwitch(f, field, node.cases, emitNode)
-        return
-      }
-    }
-  }
-  emitNode(decisionTree(instructionSet))
+  f.set(s.record, recordAt(core, s.at.get))
+  f.brIf(undecoded, i32.ne(i32.load(s.at.get), i32.load(s.record.get, RECORD.raw)), 'unlikely')
+  f.set(s.budget, i32.sub(s.budget.get, i32.const(1)))
+  emitSwitch(f, i32.load16U(s.record.get, RECORD.handler), [null, ...handlers, null], (handler) => {
+    if (handler === null) f.br(labels.single)
+    else emitHandler(f, core, s, labels, handler)
+  })
 }
 
-/** Nested blocks with one br_table; each case ends in a branch of its own. */
-function emitSwitch(
+/** The instruction at `at`, whose unit of budget is taken, by the single step. */
+function emitSingle(
   f: FunctionBuilder,
-  index: Expr,
-  cases: readonly DecisionNode[],
-  emit: (node: DecisionNode) => void,
+  core: CoreFunctions,
+  s: State,
+  trapped: Label,
+  again: Label,
+  stopped: Label,
 ): void {
-  const open = (labels: Label[]): void => {
-    if (labels.length < cases.length) {
-      f.block((label) => open([label, ...labels]))
-      // After the block of case k comes case k; labels[0] belongs to the innermost block.
-      emit(cases[cases.length - 1 - labels.length])
-      return
-    }
-    f.brTable(index, labels.slice(0, -1), labels[labels.length - 1])
-  }
-  open([])
+  const raw = f.keep(i32.load(s.at.get))
+  f.set(s.pc, pcOf(s))
+  const isLong = i32.eq(i32.and(raw.get, i32.const(3)), i32.const(3))
+  const isLast = i32.eq(i32.and(s.at.get, i32.const(PAGE_BYTES - 1)), i32.const(PAGE_BYTES - 2))
+  f.if(
+    i32.and(isLong, isLast),
+    () => {
+      const second = f.keep(core.call('fetchPage', i64.add(s.pc.get, i64.const(2))))
+      f.brIf(trapped, i32.eqz(second.get))
+      const high = i32.shl(i32.load16U(second.get), i32.const(16))
+      f.set(raw, i32.or(i32.and(raw.get, i32.const(0xffff)), high))
+    },
+    undefined,
+    'unlikely',
+  )
+  const outcome = f.keep(core.call('step', s.pc.get, raw.get, s.budget.get))
+  f.set(s.pc, readField('pc'))
+  f.brIf(again, i32.eq(outcome.get, i32.const(STEP.next)))
+  f.set(s.arrived, i32.const(1))
+  f.brIf(again, i32.eq(outcome.get, i32.const(STEP.arrived)))
+  // Something beyond registers and plain memory may have changed.
+  f.brIf(again, i32.eqz(readControl('attention')))
+  f.br(stopped)
 }

@@ -7,6 +7,7 @@
  *     fast TLBs       what compiled code looks up; derived, may be dropped at any time
  *     TLBs            the architectural translation caches; a guest can observe them, so they are state
  *     expansion       the 32-bit instruction that each 16-bit one stands for
+ *     decoded         records of decoded instructions; derived, may be dropped at any time
  *     page tables     one entry a page of RAM: dirty flag, lines that hold translated code, code tables
  *     code tables     per page of code: for each halfword, a compiled entry point or a heat counter
  *     RAM             guest physical memory
@@ -74,6 +75,9 @@ export const control = {
   codeDropped: CONTROL_BASE + 60,
 } as const
 
+/** Where the interpreter writes what an instruction would write to x0; nobody reads it. */
+export const DISCARD = CONTROL_BASE + 0x100
+
 /** Reasons for the run loop to return. */
 export const EXIT = { none: 0, output: 1, ecall: 2, compile: 3, idle: 4, watch: 5 } as const
 
@@ -88,6 +92,11 @@ export const CODE_TABLE_BYTES = (PAGE_BYTES / 2) * 4
 /** Pages of code that can be hot at once: 16 MiB of guest code, 32 MiB of tables. When used up, all compiled code is dropped. */
 export const CODE_TABLES_MAX = 4096
 
+/** A record of the cache of decoded instructions; see decode-cache.ts. */
+export const DECODED_RECORD_BYTES = 16
+/** A power of two: a record for each halfword of 512 KiB of code. */
+export const DECODED_BYTES = 256 * 1024 * DECODED_RECORD_BYTES
+
 /** Bytes of RAM that one bit of a page's code mask stands for. */
 export const CODE_LINE_BYTES = 64
 
@@ -95,6 +104,7 @@ export interface Layout {
   readonly memoryBytes: number
   readonly pageCount: number
   readonly expansion: number
+  readonly decoded: number
   readonly queue: number
   readonly invalidated: number
   /** u8 a page: written since the flag was cleared. */
@@ -116,12 +126,14 @@ export function layoutFor(memoryBytes: number): Layout {
   const dirty = PAGE_TABLES_BASE
   const codeLines = alignUp(dirty + pageCount, 64)
   const pageCode = codeLines + pageCount * 8
-  const codeTables = alignUp(pageCode + pageCount * 4 * MODE_COUNT, CODE_TABLE_BYTES)
+  const decoded = alignUp(pageCode + pageCount * 4 * MODE_COUNT, PAGE_BYTES)
+  const codeTables = alignUp(decoded + DECODED_BYTES, CODE_TABLE_BYTES)
   const ram = alignUp(codeTables + CODE_TABLES_MAX * CODE_TABLE_BYTES, WASM_PAGE_BYTES)
   return {
     memoryBytes,
     pageCount,
     expansion: EXPANSION_BASE,
+    decoded,
     queue: QUEUE_BASE,
     invalidated: QUEUE_BASE + QUEUE_ENTRIES * QUEUE_ENTRY_BYTES,
     dirty,

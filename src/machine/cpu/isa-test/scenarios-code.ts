@@ -1,4 +1,5 @@
 /** Code that changes: with FENCE.I and without, ahead in the same straight run, in a loop, through another mapping. */
+import { DECODED_BYTES, DECODED_RECORD_BYTES } from '../layout.ts'
 import { encode } from './instructions.ts'
 import { CSR, PTE, SATP_SV39, SUPERVISOR } from './privileged.ts'
 import type { Scenario, Story } from './scenario.ts'
@@ -7,6 +8,8 @@ import { LAYOUT, WINDOW } from './scenario-layout.ts'
 const RETURN = 0x8082
 const NOP = encode('addi', 0, 0, 0)
 const ALL = PTE.v | PTE.r | PTE.w | PTE.x | PTE.a | PTE.d
+/** c.addi x10, 1 */
+const SHORT_ADDI = 0x0505
 const addi = (immediate: number) => encode('addi', 10, 10, immediate)
 
 /** Writes `words` from `address` on. Uses x5 and x6. */
@@ -57,6 +60,27 @@ export const CODE_SCENARIOS: readonly Scenario[] = [
         call(story, LAYOUT.pages, 20)
         sum += 20 * round
         story.log(`after round ${round}`, 10, sum)
+      }
+    },
+  },
+  {
+    name: 'functions whose decoded instructions take the same places, in turn',
+    build(story) {
+      const { asm } = story
+      const distance = (DECODED_BYTES / DECODED_RECORD_BYTES) * 2
+      write(story, LAYOUT.pages, addi(1), addi(2), RETURN)
+      // The same bytes at the same places, and others; the second instruction begins at another one.
+      write(story, LAYOUT.pages + distance, addi(1), SHORT_ADDI | (RETURN << 16))
+      const straddling = [SHORT_ADDI | (addi(32) << 16), (addi(32) >>> 16) | (RETURN << 16)]
+      write(story, LAYOUT.pages + 2 * distance, ...straddling)
+      asm.li(10, 0)
+      let sum = 0
+      for (let round = 1; round <= 3; round++) {
+        for (const [index, each] of [3, 2, 33].entries()) {
+          call(story, LAYOUT.pages + index * distance, 5)
+          sum += 5 * each
+          story.log(`round ${round}, function ${index}`, 10, sum)
+        }
       }
     },
   },
