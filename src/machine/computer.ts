@@ -13,7 +13,7 @@ import { BLOCK_ENABLE, CACHE_BLOCK_BYTES, ZERO_BLOCK_BYTES } from './cpu/cache-b
 import { CodeCache } from './cpu/code-cache.ts'
 import { watchLine } from './cpu/code-pages.ts'
 import { type Core, createCore } from './cpu/core.ts'
-import { control, EXIT, PAGE_BYTES, RAM_START } from './cpu/layout.ts'
+import { control, EXIT, PAGE_BYTES, RAM_START, TLB_ALL_BYTES, TLB_BASE } from './cpu/layout.ts'
 import { STATE_BASE, STATE_BYTES } from './cpu/state.ts'
 import { Clint } from './devices/clint/clint.ts'
 import type { DeviceContext, DeviceState, InterruptLine, MmioDevice } from './devices/device.ts'
@@ -326,6 +326,8 @@ export class Computer implements SavableMachine {
     writeRegister: (_hart: number, name: string, value: bigint): void => this.#setRegister(name, value),
     /** Compiled entry points now in the code cache. */
     compiledEntries: (): number => this.#code?.size ?? 0,
+    /** A digest of the architectural TLBs, which a guest can observe although no register shows them. */
+    translationDigest: (): bigint => this.#core.exports.hash(TLB_BASE, TLB_BASE + TLB_ALL_BYTES),
   }
 
   #register(name: string): bigint {

@@ -1,10 +1,14 @@
 /**
  * Long random runs: `npm run fuzz -- --minutes 30 --seed 1`. Stops at the first difference, shrinks it, prints it
  * and ends with status 1. Plain programs and system programs are compared with QEMU on both engines; system
- * programs also between the engines, with timers, unfenced changes and every division into runs.
+ * programs also between the engines, with timers, unfenced changes and every division into runs; busy programs
+ * both ways. `--repeat` runs one case of busy programs again, as a report names it.
  */
 import { parseArgs } from 'node:util'
 import { ENGINES } from '../../src/machine/cpu/isa-test/engine.ts'
+import { busyCase, runBusyCase } from './busy/differential.ts'
+import { investigateBusy } from './busy/investigate.ts'
+import { caseNamed } from './busy/report.ts'
 import { engineRunner, firstDifference, QEMU, report, runPrograms, shrink } from './differential.ts'
 import { MIXES } from './mixes.ts'
 import { qemuVersion } from './qemu.ts'
@@ -17,7 +21,9 @@ const PLAIN_PROGRAMS = 40
 const SYSTEM_PROGRAMS = 8
 const ITEMS = 150
 const SHRINK_ATTEMPTS_MAX = 1500
-const KINDS = ['plain', 'system', 'engines'] as const
+const BUSY_PROGRAMS = 12
+const BUSY_FLAVOURS = ['engines', 'qemu'] as const
+const KINDS = ['plain', 'system', 'engines', 'busy'] as const
 type Kind = (typeof KINDS)[number]
 
 interface Progress {
@@ -35,6 +41,8 @@ async function round(kind: Kind, seed: number, progress: Progress): Promise<stri
       return systemRound(seed, progress)
     case 'engines':
       return enginesRound(seed, progress)
+    case 'busy':
+      return busyRound(seed, progress)
   }
 }
 
@@ -90,18 +98,46 @@ async function enginesRound(seed: number, progress: Progress): Promise<string | 
   return null
 }
 
+async function busyRound(seed: number, progress: Progress): Promise<string | null> {
+  for (const flavour of BUSY_FLAVOURS) {
+    const which = busyCase(seed, BUSY_PROGRAMS, flavour)
+    const { retired, traps, failure } = await runBusyCase(which)
+    progress.programs += BUSY_PROGRAMS
+    progress.retired += retired
+    progress.traps += traps
+    if (failure !== null) return investigateBusy(which, failure, SHRINK_ATTEMPTS_MAX)
+  }
+  return null
+}
+
+async function repeat(name: string): Promise<number> {
+  const which = caseNamed(name)
+  const { retired, failure } = await runBusyCase(which)
+  console.log(failure === null ? `${retired} instructions, no difference` : failure.lines.join('\n'))
+  if (failure === null) return 0
+  console.log(await investigateBusy(which, failure, SHRINK_ATTEMPTS_MAX))
+  return 1
+}
+
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1e6
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       minutes: { type: 'string', default: '1' },
       seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
       kind: { type: 'string', multiple: true, default: [...KINDS] },
+      repeat: { type: 'string' },
     },
   })
   if ((await qemuVersion()) === null) {
     console.error('qemu-system-riscv64 is not installed (Debian package qemu-system-misc)')
     return 2
   }
+  if (values.repeat !== undefined) return repeat(values.repeat)
   const seed = Number(values.seed)
   const kinds = KINDS.filter((kind) => values.kind.includes(kind))
   const endMs = performance.now() + Number(values.minutes) * 60_000
@@ -116,7 +152,7 @@ async function main(): Promise<number> {
       return 1
     }
     console.log(
-      `round ${n}: ${progress.programs} programs, ${progress.retired} instructions, ${progress.traps} traps compared`,
+      `round ${n}: ${progress.programs} programs, ${progress.retired} instructions, ${progress.traps} traps compared in ${cpuSeconds().toFixed(1)} s of CPU time`,
     )
   }
   return 0

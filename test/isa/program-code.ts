@@ -17,7 +17,7 @@ const PAGE_BYTES = 4096
 export const SLOT_BYTES = PAGE_BYTES
 /** Where in a page slots begin: the middle of each data area is a page boundary. */
 export const SLOT_PAGE_OFFSET = PAGE_BYTES - DATA_HALF_BYTES
-const INITIAL_OFFSET = 3072
+export const INITIAL_OFFSET = 3072
 const FCSR = 0x003
 /** Farthest distance a conditional branch is trusted with; beyond it a jump is put in between. */
 const BRANCH_REACH_BYTES = 3500

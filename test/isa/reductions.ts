@@ -25,7 +25,7 @@ export function reductions(items: readonly Item[]): Item[][] {
   return out
 }
 
-function isPlain(item: Item & { kind: 'run' }): boolean {
+export function isPlain(item: Item & { kind: 'run' }): boolean {
   const special = /^(c\.)?f?[ls]([bhwd]u?)(sp)?$|^(lr|sc|amo)|^jalr$|^ecall$|^csr|^sfence/
   return !item.instructions.some(({ mnemonic }) => special.test(mnemonic))
 }

@@ -48,7 +48,9 @@ function show(record: TrapRecord | undefined): string {
 export function compareBothEngines(program: Program): Comparison {
   const random = new Random(program.seed ^ 0x5eed)
   const image = buildSystemImage(program, 'engines', 'tohost')
-  const { retired, halted, divergence } = compareEngines(image.elf, random, random.pick([1, 1, 3, 20]))
+  const { retired, halted, divergence } = compareEngines(image.elf, random, {
+    hotThreshold: random.pick([1, 1, 3, 20]),
+  })
   const lines =
     divergence !== null
       ? [

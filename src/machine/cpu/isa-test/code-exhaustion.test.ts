@@ -66,7 +66,9 @@ test(`${PAGES} pages of code, called ${PASSES} times`, () => {
   emitFill(asm, PAGES, 1)
   asm.li(10, 0)
   emitCalls(asm, PAGES, PASSES)
-  const { divergence, halted, retired } = compareEngines(finish(asm).elf, new Random(1), HOT_THRESHOLD)
+  const { divergence, halted, retired } = compareEngines(finish(asm).elf, new Random(1), {
+    hotThreshold: HOT_THRESHOLD,
+  })
   expect(divergence).toBeNull()
   expect(halted).toBe(true)
   expect(retired).toBeGreaterThan(BigInt(PAGES * (5 + 6 * PASSES)))

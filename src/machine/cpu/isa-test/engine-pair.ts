@@ -20,12 +20,26 @@ export interface PairRun {
   /** False when the program did not end by itself within the limit. */
   readonly halted: boolean
   readonly divergence: Divergence | null
+  /** Entry points that were compiled at the end. */
+  readonly compiledEntries: number
+  /** The interpreter's machine at the end, to read results from. */
+  readonly oracle: Computer
 }
 
-/** A checkpoint every so many instructions: short against a program, long against a region. */
-const CHECKPOINT_INSTRUCTIONS = 997
+export interface PairOptions {
+  /** Visits to a place before it is compiled, which must change nothing. */
+  readonly hotThreshold?: number
+  /** Ends a pair that runs on and on. */
+  readonly retiredMax?: bigint
+}
+
+/** Instructions between two checkpoints, and in one piece of a run between them: any order of magnitude up to these. */
+const CHECKPOINT_DECADES = 5
+const PIECE_DECADES = 5
 /** How often the machine under test is looked at between two pieces. */
 const LOOK_PERCENT = 5
+/** How often a checkpoint compares all memory and device state. */
+const FULL_PERCENT = 25
 /** How often a checkpoint begins a new slice. */
 const SLICE_PERCENT = 20
 const RETIRED_MAX = 5_000_000n
@@ -45,6 +59,11 @@ function machine(engine: Engine, elf: Uint8Array, hotThreshold: number): Compute
   return created
 }
 
+/** 1 to 10^decades, every order of magnitude as likely as the others. */
+function anyMagnitude(random: Random, decades: number): number {
+  return Math.ceil(10 ** ((random.u32() / 0x1_0000_0000) * decades))
+}
+
 /**
  * Runs exactly to `count`, in pieces that `random` chooses, or in one. A wait ends when the timer is due. Ends early
  * when the machine halts or waits for ever.
@@ -52,7 +71,7 @@ function machine(engine: Engine, elf: Uint8Array, hotThreshold: number): Compute
 function runTo(subject: Computer, count: bigint, random: Random | null): void {
   while (!subject.halted && subject.retired < count) {
     const left = Number(count - subject.retired)
-    const piece = random === null ? left : Math.min(left, 1 + random.below(random.chance(30) ? 10 : 600))
+    const piece = random === null ? left : Math.min(left, anyMagnitude(random, PIECE_DECADES))
     const { reason } = subject.run(piece)
     if (reason === 'idle') {
       const deadline = subject.timerDeadline()
@@ -64,30 +83,30 @@ function runTo(subject: Computer, count: bigint, random: Random | null): void {
   }
 }
 
-/**
- * Compares the interpreter, run from checkpoint to checkpoint, with regions run in random pieces. `hotThreshold`
- * changes which code is compiled when, which must change nothing.
- */
-export function compareEngines(elf: Uint8Array, random: Random, hotThreshold = HOT_THRESHOLD): PairRun {
+/** Compares the interpreter, run from checkpoint to checkpoint, with regions run in random pieces. */
+export function compareEngines(
+  elf: Uint8Array,
+  random: Random,
+  { hotThreshold = HOT_THRESHOLD, retiredMax = RETIRED_MAX }: PairOptions = {},
+): PairRun {
   const oracle = machine('interpreter', elf, hotThreshold)
   const subject = machine('regions', elf, hotThreshold)
   let lastEqual = 0n
-  for (let count = BigInt(CHECKPOINT_INSTRUCTIONS); ; count += BigInt(CHECKPOINT_INSTRUCTIONS)) {
+  for (;;) {
+    const count = lastEqual + BigInt(anyMagnitude(random, CHECKPOINT_DECADES))
     runTo(oracle, count, null)
     runTo(subject, count, random)
-    const ended = oracle.halted || oracle.retired < count || oracle.retired > RETIRED_MAX
-    const equal =
-      oracle.retired === subject.retired &&
-      oracle.halted === subject.halted &&
-      oracle.digest() === subject.digest() &&
-      (!ended || oracle.fullDigest() === subject.fullDigest())
-    if (!equal)
+    const ended = oracle.halted || oracle.retired < count || oracle.retired > retiredMax
+    const lines = differences(oracle, subject, ended || random.chance(FULL_PERCENT))
+    if (lines.length > 0 || ended) {
       return {
-        retired: count,
+        retired: oracle.retired,
         halted: oracle.halted,
-        divergence: { retired: count, lastEqual, lines: differences(oracle, subject) },
+        divergence: lines.length === 0 ? null : { retired: count, lastEqual, lines },
+        compiledEntries: subject.debug.compiledEntries(),
+        oracle,
       }
-    if (ended) return { retired: oracle.retired, halted: oracle.halted, divergence: null }
+    }
     lastEqual = count
     if (!random.chance(SLICE_PERCENT)) continue
     // A new slice, in which time has jumped, passes at another rate, or stands still.
@@ -112,18 +131,30 @@ const REGISTERS = [
   'mcause',
   'mtval',
   'mip',
+  'sepc',
+  'scause',
+  'stval',
+  'satp',
+  'reservation',
 ]
 
-function differences(oracle: Computer, subject: Computer): string[] {
-  const lines = REGISTERS.flatMap((name) => {
-    const [wanted, got] = [oracle.debug.readRegister(0, name), subject.debug.readRegister(0, name)]
-    return got === wanted
-      ? []
-      : [`${name}: regions 0x${got.toString(16)}, interpreter 0x${wanted.toString(16)}`]
-  })
-  if (oracle.retired !== subject.retired)
-    lines.push(`retired: regions ${subject.retired}, interpreter ${oracle.retired}`)
-  if (oracle.halted !== subject.halted)
-    lines.push(`halted: regions ${subject.halted}, interpreter ${oracle.halted}`)
-  return lines.length > 0 ? lines : ['only memory or state beyond the registers differs']
+/** What differs, one line each; memory and devices only if all is to be compared. */
+function differences(oracle: Computer, subject: Computer, all: boolean): string[] {
+  const lines: string[] = []
+  const compare = (what: string, of: (machine: Computer) => bigint | boolean): void => {
+    const [wanted, got] = [of(oracle), of(subject)]
+    if (got !== wanted) lines.push(`${what}: regions ${shown(got)}, interpreter ${shown(wanted)}`)
+  }
+  compare('retired', ({ retired }) => retired)
+  compare('halted', ({ halted }) => halted)
+  compare('digest of the registers', (machine) => machine.digest())
+  compare('digest of the TLBs', ({ debug }) => debug.translationDigest())
+  if (all) compare('digest of everything', (machine) => machine.fullDigest())
+  if (lines.length > 0)
+    for (const name of REGISTERS) compare(name, ({ debug }) => debug.readRegister(0, name))
+  return lines
+}
+
+function shown(value: bigint | boolean): string {
+  return typeof value === 'bigint' ? `0x${value.toString(16)}` : String(value)
 }
