@@ -18,6 +18,7 @@ import { readControl, readField, writeField, ZERO } from './access.ts'
 import { type Structure, structure } from './control-flow.ts'
 import { fastTlb, PAGE_BYTES } from './layout.ts'
 import type { Block, Terminator } from './region-graph.ts'
+import { RegionMemory } from './region-memory.ts'
 import { type RegionContext, type RegionExits, RegionOperands } from './region-operands.ts'
 import { type RegionFlow, type RegisterFlow, registerFlow } from './register-flow.ts'
 import { integerFile } from './register-use.ts'
@@ -47,6 +48,7 @@ class RegionEmitter implements RegionExits {
   readonly #flow: RegisterFlow
   readonly page: Local
   readonly budget: Local
+  readonly memory: RegionMemory
   readonly #depth: Local
   readonly #exitPc: Local
   /** The block whose instructions are being emitted. */
@@ -74,6 +76,7 @@ class RegionEmitter implements RegionExits {
     this.#registers = Array.from({ length: 32 }, (_, i) => ((touched >>> i) & 1 ? f.local('i64') : null))
     this.page = f.local('i64')
     this.budget = f.paramLocals[1]
+    this.memory = new RegionMemory(f, context, blocks, this.#structure)
     this.#depth = f.paramLocals[2]
     this.#exitPc = f.local('i64')
   }

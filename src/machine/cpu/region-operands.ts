@@ -2,15 +2,14 @@
 import { call, type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Local } from '../../wasm/function.ts'
 import { CAUSE, readControl, readField, writeField, ZERO } from './access.ts'
-import { BLOCK_ENABLE, isBlockRefused, zeroBlock } from './cache-block.ts'
-import { fastTlb, type Layout, MODE, PAGE_BYTES, RAM_START } from './layout.ts'
-import { LOADS, STORES } from './memory-access.ts'
+import { BLOCK_ENABLE, isBlockRefused } from './cache-block.ts'
+import { type Layout, MODE, RAM_START } from './layout.ts'
 import { isCall, isReturn, type PlacedInstruction } from './region-graph.ts'
+import type { MemoryExits, RegionMemory } from './region-memory.ts'
 import type { CsrKind, Library, LoadKind, Operands, StoreWidth, SystemKind } from './semantics.ts'
 import { isFloatStore } from './semantics.ts'
 import { fAddress } from './state.ts'
 import { STATUS } from './status.ts'
-import { pageOfLastByte, tlbOffset } from './tlb.ts'
 import { refused } from './traps.ts'
 
 /** What all regions of a module share. */
@@ -28,6 +27,7 @@ export interface RegionExits {
   readonly f: FunctionBuilder
   readonly context: RegionContext
   readonly budget: Local
+  readonly memory: RegionMemory
   /** Reads an integer register. */
   register(register: number): Expr
   /** Writes an integer register other than x0. */
@@ -50,6 +50,10 @@ export class RegionOperands implements Operands {
   readonly #emitter: RegionExits
   readonly #one: PlacedInstruction
   readonly #remaining: number
+  readonly #memoryExits: MemoryExits = {
+    before: () => this.#bail(),
+    after: () => this.#emitter.bail(this.#one.offset + this.#one.length, this.#remaining - 1),
+  }
 
   constructor(emitter: RegionExits, one: PlacedInstruction, remaining: number) {
     this.f = emitter.f
@@ -131,44 +135,12 @@ export class RegionOperands implements Operands {
     return i32.eq(i32.and(fcsr, i32.const(0xe1)), i32.const(1))
   }
 
-  load(kind: LoadKind, addressValue: Expr): Expr {
-    const { f } = this
-    const access = LOADS[kind]
-    const tlb = fastTlb(this.#emitter.context.mode, 'read')
-    const address = f.keep(addressValue)
-    const entry = f.keep(tlbOffset(address.get))
-    const value = f.temp('i64')
-    f.if(
-      i64.ne(i64.load(entry.get, tlb), pageOfLastByte(address.get, access.bytes)),
-      () => {
-        f.set(
-          value,
-          call('i64', this.library.functionIndex('loadSlow'), address.get, i32.const(access.bytes)),
-        )
-        f.if(readControl('fault'), () => this.#bail(), undefined, 'unlikely')
-        f.set(value, access.extend(value.get))
-      },
-      () => f.set(value, access.load(i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8)))),
-      'unlikely',
-    )
-    return value.get
+  load(kind: LoadKind, address: Expr): Expr {
+    return this.#emitter.memory.load(this.#one, kind, address, this.#memoryExits)
   }
 
-  store(width: StoreWidth, addressValue: Expr, stored: Expr): void {
-    const { f } = this
-    const access = STORES[width]
-    const tlb = fastTlb(this.#emitter.context.mode, 'write')
-    const address = f.keep(addressValue)
-    const entry = f.keep(tlbOffset(address.get))
-    f.if(
-      i64.ne(i64.load(entry.get, tlb), pageOfLastByte(address.get, access.bytes)),
-      () => {
-        f.call(this.library.functionIndex('storeSlow'), address.get, i32.const(access.bytes), stored)
-        this.#afterStoreSlow()
-      },
-      () => f.store(access.kind, i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8)), stored),
-      'unlikely',
-    )
+  store(width: StoreWidth, address: Expr, stored: Expr): void {
+    this.#emitter.memory.store(this.#one, width, address, stored, this.#memoryExits)
   }
 
   atomic(width: 32 | 64, address: Expr, change: (old: Expr) => Expr): Expr {
@@ -195,21 +167,10 @@ export class RegionOperands implements Operands {
     return failed.get
   }
 
-  zeroBlock(addressValue: Expr): void {
+  zeroBlock(address: Expr): void {
     const { f } = this
     f.if(isBlockRefused(BLOCK_ENABLE.zero), () => this.#bail(), undefined, 'unlikely')
-    const tlb = fastTlb(this.#emitter.context.mode, 'write')
-    const address = f.keep(addressValue)
-    const entry = f.keep(tlbOffset(address.get))
-    f.if(
-      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES))),
-      () => {
-        f.call(this.library.functionIndex('zeroSlow'), address.get)
-        this.#afterStoreSlow()
-      },
-      () => zeroBlock(f, i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8))),
-      'unlikely',
-    )
+    this.#emitter.memory.zeroBlock(address, this.#memoryExits)
   }
 
   jump(target: Expr): void {
@@ -295,19 +256,6 @@ export class RegionOperands implements Operands {
     })
   }
 
-  #afterStoreSlow(): void {
-    this.f.if(
-      i32.or(readControl('fault'), readControl('codeChanged')),
-      () => {
-        this.f.if(readControl('fault'), () => this.#bail())
-        // The store is done, but code was changed by it, perhaps this region's.
-        this.#emitter.bail(this.#one.offset + this.#one.length, this.#remaining - 1)
-      },
-      undefined,
-      'unlikely',
-    )
-  }
-
   /** The interpreter executes this instruction. */
   #bail(): void {
     this.#emitter.bail(this.#one.offset, this.#remaining)
@@ -326,18 +274,8 @@ export class RegionOperands implements Operands {
   }
 
   /** Aligned RAM with a fast entry; anything else is the interpreter's. */
-  #atomicAddress(width: 32 | 64, addressValue: Expr, access: 'read' | 'write'): Local {
-    const { f } = this
-    const tlb = fastTlb(this.#emitter.context.mode, access)
-    const address = f.keep(addressValue)
-    const entry = f.keep(tlbOffset(address.get))
-    f.if(
-      i64.ne(i64.load(entry.get, tlb), i64.and(address.get, i64.const(-PAGE_BYTES | (width / 8 - 1)))),
-      () => this.#bail(),
-      undefined,
-      'unlikely',
-    )
-    return f.keep(i32.add(i32.wrap(address.get), i32.load(entry.get, tlb + 8)))
+  #atomicAddress(width: 32 | 64, address: Expr, access: 'read' | 'write'): Local {
+    return this.#emitter.memory.atomicAddress(width, address, access, this.#memoryExits)
   }
 
   #physical(at: Local): Expr {

@@ -8,6 +8,7 @@ import { INTERRUPT_SCENARIOS } from './scenarios-interrupts.ts'
 import { PAGING_SCENARIOS } from './scenarios-paging.ts'
 import { PERMISSION_SCENARIOS } from './scenarios-permissions.ts'
 import { PRIVILEGE_SCENARIOS } from './scenarios-privilege.ts'
+import { TRANSLATION_SCENARIOS } from './scenarios-translations.ts'
 import { TRAP_SCENARIOS } from './scenarios-traps.ts'
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -16,6 +17,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...CSR_SCENARIOS,
   ...PERMISSION_SCENARIOS,
   ...PAGING_SCENARIOS,
+  ...TRANSLATION_SCENARIOS,
   ...INTERRUPT_SCENARIOS,
   ...CODE_SCENARIOS,
   ...CALL_SCENARIOS,
