@@ -93,6 +93,7 @@ describe('the life of a Linux guest with network and disk traffic', () => {
   it.each([
     ['with the interpreter only', ['--engine', 'interpreter']],
     ['with compiled regions', ['--engine', 'regions']],
+    ['with regions compiled at once', ['--engine', 'regions-at-once']],
     ['with the interpreter in short runs', ['--engine', 'interpreter', '--slice', '4999']],
     ['with compiled regions in short runs', ['--engine', 'regions', '--slice', '20011']],
   ])('replays to the same digest, count and console %s', async (_, flags) => {

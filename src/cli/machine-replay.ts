@@ -1,13 +1,12 @@
 /** `understudy machine replay`: makes the machine of a log anew and lets it live through the same life. */
-import { createMachine } from '../machine/create.ts'
 import type { ConsolePort } from '../machine/io.ts'
 import type { Machine } from '../machine/machine.ts'
 import { DivergenceError } from '../replay/errors.ts'
 import { type LogItem, LogReader } from '../replay/log-file.ts'
 import { Replayer } from '../replay/replayer.ts'
 import { writeAll } from './machine-console.ts'
+import { createMachineFor, type Engine } from './machine-engine.ts'
 import { LogFileSource } from './machine-files.ts'
-import { type Engine, engineOption } from './machine-run.ts'
 
 export interface ReplayOptions {
   readonly log: string
@@ -36,7 +35,7 @@ export async function replayLog(
   const source = new LogFileSource(options.log)
   try {
     const reader = new LogReader(source)
-    const machine = createMachine(reader.config, engineOption(options.engine))
+    const machine = createMachineFor(reader.config, options.engine)
     const { maxRunInstructions } = options
     const replayer = new Replayer(machine, maxRunInstructions === null ? {} : { maxRunInstructions })
     let item = reader.next()

@@ -2,19 +2,17 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:os'
 import type { BootConfig, MachineConfig } from '../machine/config.ts'
-import { createMachine } from '../machine/create.ts'
 import type { ConsolePort, MachineOutput } from '../machine/io.ts'
 import type { Machine } from '../machine/machine.ts'
 import { LOG_IMAGE_BYTES_MAX } from '../replay/log-header.ts'
 import { RawDisk } from '../storage/raw-disk.ts'
 import { ProcessConsole } from './machine-console.ts'
 import { serveDisk } from './machine-disks.ts'
+import { createMachineFor, type Engine } from './machine-engine.ts'
 import { LogFileWriter, readImage } from './machine-files.ts'
 import { InputQueue } from './machine-inputs.ts'
 import { MachineLoop } from './machine-loop.ts'
 import { type Cable, macAddress, type NicPlug, plugIn } from './machine-network.ts'
-
-export type Engine = 'interpreter' | 'regions'
 
 export interface RunOptions {
   readonly boot:
@@ -67,7 +65,7 @@ export async function runMachine(
       rngSeed: Uint8Array.from(randomBytes(RNG_SEED_BYTES)),
       epochNs: BigInt(Date.now()) * NANOSECONDS_PER_MS,
     }
-    const machine = createMachine(config, engineOption(options.engine))
+    const machine = createMachineFor(config, options.engine)
     const inputs = new InputQueue()
     for (const [nic, plug] of options.nics.entries()) {
       const events = {
@@ -90,10 +88,6 @@ export async function runMachine(
     for (const cable of cables) await cable.close()
     for (const disk of disks) await disk.close()
   }
-}
-
-export function engineOption(engine: Engine | null): { engine?: Engine } {
-  return engine === null ? {} : { engine }
 }
 
 interface Outside {

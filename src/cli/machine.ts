@@ -5,10 +5,11 @@
 import { type Command, Option } from 'commander'
 import { parseMemory, parsePublish } from '../cluster/sizes.ts'
 import { RUN_BUDGET_MAX } from '../machine/machine.ts'
+import { ENGINES, type Engine } from './machine-engine.ts'
 import { MachineVerbError } from './machine-errors.ts'
 import type { NicPlug } from './machine-network.ts'
 import { replayLog } from './machine-replay.ts'
-import { type Engine, type RunOptions, runMachine } from './machine-run.ts'
+import { type RunOptions, runMachine } from './machine-run.ts'
 
 interface CommonFlags {
   readonly digest?: true
@@ -89,9 +90,7 @@ function addCommonOptions(command: Command): void {
         .choices(['uart', 'virtio'])
         .default('uart'),
     )
-    .addOption(
-      new Option('--engine <engine>', 'how instructions are carried out').choices(['interpreter', 'regions']),
-    )
+    .addOption(new Option('--engine <engine>', 'how instructions are carried out').choices(ENGINES))
     .option('--slice <instructions>', 'at most so many instructions in one call of the machine', parseSlice)
 }
 

@@ -14,6 +14,7 @@ import { CodeCache } from './cpu/code-cache.ts'
 import { watchLine } from './cpu/code-pages.ts'
 import { type Core, createCore } from './cpu/core.ts'
 import { control, EXIT, PAGE_BYTES, RAM_START, TLB_ALL_BYTES, TLB_BASE } from './cpu/layout.ts'
+import { type StartCompiler, SynchronousCompiler } from './cpu/region-compiler.ts'
 import { STATE_BASE, STATE_BYTES } from './cpu/state.ts'
 import { Clint } from './devices/clint/clint.ts'
 import type { DeviceContext, DeviceState, InterruptLine, MmioDevice } from './devices/device.ts'
@@ -51,6 +52,8 @@ export interface EngineOptions {
   readonly engine?: Engine
   /** Visits to an entry point before it is compiled. */
   readonly hotThreshold?: number
+  /** Who compiles; without it the thread that runs the machine does, which then waits for it. The guest cannot tell. */
+  readonly compiler?: StartCompiler
 }
 
 /**
@@ -160,7 +163,7 @@ export class Computer implements SavableMachine {
     this.#hart = new HartState(memory)
     this.#ramDigest = new RamDigest(this.#core)
     this.pages = new GuestPages(this.#core, this.#ramDigest)
-    this.#code = options.engine === 'interpreter' ? null : new CodeCache(this.#core)
+    this.#code = options.engine === 'interpreter' ? null : codeCache(this.#core, options.compiler)
 
     const plic = new Plic(1, (_hart, mode, level) => this.#setPending(EXTERNAL_BIT[mode], level))
     const contextFor = (line: InterruptLine): DeviceContext => ({
@@ -472,6 +475,11 @@ export class Computer implements SavableMachine {
     hart.set('menvcfg', FIRMWARE_MENVCFG)
     this.#core.exports.setMode()
   }
+}
+
+function codeCache(core: Core, start: StartCompiler = (setup) => new SynchronousCompiler(setup)): CodeCache {
+  const { layout, memory, floatFunctions } = core
+  return new CodeCache(core, start({ layout, memory, floatFunctions }))
 }
 
 /** A heat that is never reached: counters stop at it. */

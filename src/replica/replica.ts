@@ -260,7 +260,7 @@ export class Replica {
 
 /** The machine of this project; a test may name another. */
 const PRODUCT_MACHINE = new URL(
-  `../machine/create${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`,
+  `../compiler/create${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`,
   import.meta.url,
 )
 

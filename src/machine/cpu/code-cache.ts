@@ -1,40 +1,20 @@
 /**
- * Compiles hot entry points and keeps what is compiled: which table slot holds which region, which page it came
+ * Has hot entry points compiled and keeps what is compiled: which table slot holds which region, which page it came
  * from. When code is overwritten the core forgets the entry points at once; here the functions are let go.
+ *
+ * Compiling may take its time and happen in another thread. What comes back is installed if the page still holds the
+ * very bytes that were compiled, so nothing needs to be known about what happened in between.
  */
-import { ModuleBuilder } from '../../wasm/module.ts'
 import { type Core, FUNCTION_TABLE_SIZE } from './core.ts'
-import { coreSignatures, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
-import { CODE_LINE_BYTES, control, MODE, PAGE_BYTES, QUEUE_ENTRY_BYTES } from './layout.ts'
-import { emitRegion } from './region-emitter.ts'
-import { type Block, findRegion } from './region-graph.ts'
-
-/** Functions of the core that any region may call. */
-const IMPORTED = [
-  'dispatch',
-  'loadSlow',
-  'storeSlow',
-  'zeroSlow',
-  'readCsr',
-  'writeCsr',
-  'trap',
-  'returnFromSupervisor',
-  'fence',
-] as const
-
-/** Visits that make a place count as a target of computed jumps nearby. */
-const ARRIVALS_MIN = 8
-
-interface Candidate {
-  readonly page: number
-  readonly offset: number
-  readonly mode: number
-  readonly blocks: readonly Block[]
-}
+import { CODE_LINE_BYTES, CODE_TABLE_BYTES, control, MODE, PAGE_BYTES, QUEUE_ENTRY_BYTES } from './layout.ts'
+import type { RegionCompiler } from './region-compiler.ts'
+import type { CompiledModule, CompiledRegion, RegionRequest } from './region-module.ts'
 
 export class CodeCache {
   readonly #core: Core
+  readonly #compiler: RegionCompiler
   readonly #words: Int32Array
+  readonly #bytes: Uint8Array
   readonly #view: DataView
   readonly #codeLines: BigUint64Array
   readonly #freeSlots: number[] = []
@@ -42,9 +22,11 @@ export class CodeCache {
   readonly #slotsOfPage = new Map<number, number[]>()
   #size = 0
 
-  constructor(core: Core) {
+  constructor(core: Core, compiler: RegionCompiler) {
     this.#core = core
+    this.#compiler = compiler
     this.#words = new Int32Array(core.memory.buffer)
+    this.#bytes = new Uint8Array(core.memory.buffer)
     this.#view = new DataView(core.memory.buffer)
     this.#codeLines = new BigUint64Array(core.memory.buffer, core.layout.codeLines, core.layout.pageCount)
   }
@@ -54,11 +36,16 @@ export class CodeCache {
     return this.#size
   }
 
-  /** Called between runs of the core: lets go of overwritten code, compiles what became hot. */
+  /** Called between runs of the core: lets go of overwritten code, asks for what became hot, installs what is ready. */
   maintain(): void {
     if (this.#words[control.codeDropped / 4] !== 0) this.#dropAll()
     if (this.#words[control.invalidatedLength / 4] !== 0) this.#release()
-    if (this.#words[control.queueLength / 4] !== 0) this.#compileQueue()
+    if (this.#words[control.queueLength / 4] !== 0) this.#request()
+    // Lowered before looking, so that what becomes ready meanwhile raises it again.
+    Atomics.store(this.#words, control.compiledReady / 4, 0)
+    for (let ready = this.#compiler.take(); ready !== null; ready = this.#compiler.take()) {
+      this.#install(ready)
+    }
   }
 
   #dropAll(): void {
@@ -85,117 +72,89 @@ export class CodeCache {
     this.#slotsOfPage.delete(page)
   }
 
-  #compileQueue(): void {
+  #request(): void {
     const count = this.#words[control.queueLength / 4]
     this.#words[control.queueLength / 4] = 0
-    const candidates: Candidate[] = []
+    const requests: RegionRequest[] = []
     for (let i = 0; i < count; i++) {
-      const candidate = this.#candidate(this.#core.layout.queue + i * QUEUE_ENTRY_BYTES)
-      if (candidate !== null) candidates.push(candidate)
+      const entry = this.#core.layout.queue + i * QUEUE_ENTRY_BYTES
+      const mode = this.#view.getInt32(entry + 12, true)
+      // Code of mode `other` runs under permissions that change with the status register: interpreted.
+      if (mode !== MODE.other) requests.push(this.#requestFor(this.#view.getUint32(entry + 8, true), mode))
     }
-    if (candidates.length === 0) return
-    if (this.#freeSlots.length + FUNCTION_TABLE_SIZE - this.#nextSlot < candidates.length) {
-      this.#words[control.codeDropped / 4] = 1
+    if (requests.length > 0) this.#compiler.request(requests)
+  }
+
+  /** `address` is the entry point's place in memory. */
+  #requestFor(address: number, mode: number): RegionRequest {
+    const { ram } = this.#core.layout
+    const page = Math.floor((address - ram) / PAGE_BYTES)
+    const start = ram + page * PAGE_BYTES
+    const table = this.#codeTable(page, mode)
+    return {
+      page,
+      offset: address - start,
+      mode,
+      code: this.#bytes.slice(start, start + PAGE_BYTES),
+      heat: this.#words.slice(table / 4, (table + CODE_TABLE_BYTES) / 4),
+    }
+  }
+
+  /** The address of a page's code table, or 0 when it has none, or none any more. */
+  #codeTable(page: number, mode: number): number {
+    const { pageCode, pageCount } = this.#core.layout
+    return this.#words[(pageCode + (mode * pageCount + page) * 4) / 4]
+  }
+
+  #install({ module, regions }: CompiledModule): void {
+    const current = regions.filter((region) => this.#isCurrent(region))
+    if (current.length === 0) return
+    if (this.#freeSlots.length + FUNCTION_TABLE_SIZE - this.#nextSlot < current.length) {
       this.#dropAll()
       return
     }
-    this.#install(candidates)
-  }
-
-  #candidate(entry: number): Candidate | null {
-    const { layout } = this.#core
-    const at = this.#view.getUint32(entry + 8, true)
-    const mode = this.#view.getInt32(entry + 12, true)
-    // Code of mode `other` runs under permissions that change with the status register: interpreted.
-    if (mode === MODE.other) return null
-    const page = Math.floor((at - layout.ram) / PAGE_BYTES)
-    const offset = (at - layout.ram) % PAGE_BYTES
-    const code = new DataView(this.#core.memory.buffer, layout.ram + page * PAGE_BYTES, PAGE_BYTES)
-    const blocks = findRegion(code, offset, this.#arrivals(page, mode))
-    return blocks.length === 0 ? null : { page, offset, mode, blocks }
-  }
-
-  /** Offsets in a page at which control arrived now and then. */
-  #arrivals(page: number, mode: number): number[] {
-    const { layout } = this.#core
-    const table = this.#words[(layout.pageCode + (mode * layout.pageCount + page) * 4) / 4]
-    if (table === 0) return []
-    const found: number[] = []
-    for (let offset = 0; offset < PAGE_BYTES; offset += 2) {
-      const entry = this.#words[(table + offset * 2) / 4]
-      if (entry > 0 || entry <= -ARRIVALS_MIN) found.push(offset)
-    }
-    return found
-  }
-
-  #install(candidates: readonly Candidate[]): void {
-    const module = new ModuleBuilder()
-    const { layout } = this.#core
-    const usesFloat = candidates.some((c) =>
-      c.blocks.some((b) => b.instructions.some((i) => i.instruction.uses.includes('float'))),
-    )
-    const indices = new Map([
-      ...IMPORTED.map((name): [string, number] => {
-        const [params, results] = coreSignatures[name]
-        return [name, module.importFunction('core', name, params, results)]
-      }),
-    ])
-    if (usesFloat) {
-      for (const { name, params, results } of this.#core.floatFunctions) {
-        indices.set(name, module.importFunction('core', name, params, results))
-      }
-    }
-    module.importMemory('core', 'memory', layout.wasmPages, layout.wasmPages)
-    const library = {
-      functionIndex: (name: string): number => {
-        const index = indices.get(name)
-        if (index === undefined) throw new Error(`regions do not import '${name}'`)
-        return index
-      },
-    }
-    candidates.forEach((c, i) => {
-      const { body } = module.function(REGION_PARAMS, REGION_RESULTS, `r${i}`)
-      emitRegion(
-        body,
-        { library, layout, mode: c.mode, pageAddress: layout.ram + c.page * PAGE_BYTES },
-        c.blocks,
-      )
-    })
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(module.finish()), {
-      core: { ...this.#core.functions, memory: this.#core.memory },
-    })
+    const { functions, memory, exports } = this.#core
+    const instance = new WebAssembly.Instance(module, { core: { ...functions, memory } })
     let firstCodeOnPage = false
-    candidates.forEach((c, i) => {
-      const table = this.#words[(layout.pageCode + (c.mode * layout.pageCount + c.page) * 4) / 4]
-      if (table === 0) return
+    for (const { page, mode, offset, lines, name } of current) {
       const slot = this.#freeSlots.pop() ?? this.#nextSlot++
-      this.#core.exports.table.set(slot, instance.exports[`r${i}`])
-      this.#words[(table + c.offset * 2) / 4] = slot
-      const slots = this.#slotsOfPage.get(c.page)
-      if (slots === undefined) this.#slotsOfPage.set(c.page, [slot])
+      exports.table.set(slot, instance.exports[name])
+      this.#words[(this.#codeTable(page, mode) + offset * 2) / 4] = slot
+      const slots = this.#slotsOfPage.get(page)
+      if (slots === undefined) this.#slotsOfPage.set(page, [slot])
       else slots.push(slot)
       this.#size++
-      if (this.#codeLines[c.page] === 0n) firstCodeOnPage = true
-      this.#codeLines[c.page] |= linesOf(c.blocks)
-    })
-    // Stores to a page with code must be seen: it may have fast entries from before.
-    if (firstCodeOnPage) this.#core.exports.flushFastWrites()
-  }
-}
-
-/** The code mask of a page: a bit for each line that holds an instruction. */
-function linesOf(blocks: readonly Block[]): bigint {
-  let low = 0
-  let high = 0
-  const mark = (line: number): void => {
-    if (line < 32) low |= 1 << line
-    else high |= 1 << (line - 32)
-  }
-  for (const block of blocks) {
-    for (const one of block.instructions) {
-      mark(Math.floor(one.offset / CODE_LINE_BYTES))
-      mark(Math.floor((one.offset + one.length - 1) / CODE_LINE_BYTES))
+      if (this.#codeLines[page] === 0n) firstCodeOnPage = true
+      this.#codeLines[page] |= lines
     }
+    // Stores to a page with code must be seen: it may have fast entries from before.
+    if (firstCodeOnPage) exports.flushFastWrites()
   }
-  return BigInt(low >>> 0) | (BigInt(high >>> 0) << 32n)
+
+  /** Whether a region may be installed: its place waits for one, and its code is what was compiled. */
+  #isCurrent(region: CompiledRegion): boolean {
+    const table = this.#codeTable(region.page, region.mode)
+    // All code was forgotten meanwhile.
+    if (table === 0) return false
+    const place = (table + region.offset * 2) / 4
+    // Queued again after its page was overwritten, and compiled already.
+    if (this.#words[place] > 0) return false
+    if (this.#holds(region)) return true
+    // Other code by now, which shall become hot by itself.
+    this.#words[place] = 0
+    return false
+  }
+
+  /** Whether memory still holds the bytes that were compiled. */
+  #holds({ page, code, lines }: CompiledRegion): boolean {
+    const start = this.#core.layout.ram + page * PAGE_BYTES
+    for (let line = 0; line < PAGE_BYTES / CODE_LINE_BYTES; line++) {
+      if (((lines >> BigInt(line)) & 1n) === 0n) continue
+      const from = line * CODE_LINE_BYTES
+      for (let at = from; at < from + CODE_LINE_BYTES; at++) {
+        if (this.#bytes[start + at] !== code[at]) return false
+      }
+    }
+    return true
+  }
 }

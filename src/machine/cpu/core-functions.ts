@@ -14,6 +14,12 @@ import type { Library } from './semantics.ts'
 export const REGION_PARAMS = ['i64', 'i32', 'i32'] as const
 export const REGION_RESULTS = ['i32'] as const
 
+export interface FunctionSignature {
+  readonly name: string
+  readonly params: readonly ValueType[]
+  readonly results: readonly ValueType[]
+}
+
 /** Signatures of the core's own functions: parameter types, result types. */
 export const coreSignatures = {
   /** (virtual address, access 0 read 1 write 2 execute) → physical address, or -1 with the trap left in `control`. */

@@ -1,12 +1,11 @@
 /**
  * The core module: everything of a hart that is fixed for a machine, as one WebAssembly module, and its instance.
  */
-import type { ValueType } from '../../wasm/expr.ts'
 import { ModuleBuilder } from '../../wasm/module.ts'
 import { defineCacheBlocks } from './cache-block.ts'
 import { defineCodePages } from './code-pages.ts'
 import { expandCompressed } from './compressed.ts'
-import { CoreFunctions, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
+import { CoreFunctions, type FunctionSignature, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
 import { defineCsrs } from './csr.ts'
 import { defineFloatLibrary } from './fp/library.ts'
 import { defineInterpreter } from './interpreter.ts'
@@ -52,12 +51,6 @@ export interface CoreExports {
   readonly hash: (from: number, to: number) => bigint
   readonly dropCode: () => void
   readonly table: WebAssembly.Table
-}
-
-export interface FunctionSignature {
-  readonly name: string
-  readonly params: readonly ValueType[]
-  readonly results: readonly ValueType[]
 }
 
 export interface Core {

@@ -71,6 +71,8 @@ export const control = {
   codeTablesUsed: CONTROL_BASE + 56,
   /** A translation was cached since all were last flushed. */
   tlbsFilled: CONTROL_BASE + 64,
+  /** Written by the thread that compiles: code is ready to be installed. The run loop returns for it. */
+  compiledReady: CONTROL_BASE + 68,
   /** All translated code was forgotten: the driver must free the compiled functions. */
   codeDropped: CONTROL_BASE + 60,
 } as const

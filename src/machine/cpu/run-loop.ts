@@ -96,7 +96,8 @@ function defineRun(core: CoreFunctions): void {
     f.loop((again) => {
       writeControl(f, 'attention', ZERO)
       writeControl(f, 'codeChanged', ZERO)
-      f.if(i32.or(readControl('exit'), i32.eqz(budget.get)), () => f.return(budget.get))
+      const driver = i32.or(readControl('exit'), readControl('compiledReady'))
+      f.if(i32.or(driver, i32.eqz(budget.get)), () => f.return(budget.get))
       const pending = f.keep(i64.and(core.call('pending', ZERO), readField('mie')))
       f.if(i64.ne(readField('waiting'), i64.const(0)), () => {
         f.if(i64.eqz(pending.get), () => {

@@ -3,9 +3,10 @@
  * digests must be equal at every checkpoint. This compares everything a guest could ever see, which a program's own
  * results do not.
  */
-import type { Computer } from '../../computer.ts'
+import type { Computer, EngineOptions } from '../../computer.ts'
 import { createMachine } from '../../create.ts'
-import { CLOCK_RATE, type Engine, HOT_THRESHOLD, MEMORY_BYTES } from './engine.ts'
+import { CLOCK_RATE, HOT_THRESHOLD, MEMORY_BYTES } from './engine.ts'
+import { LateCompiler } from './late-compiler.ts'
 import type { Random } from './random.ts'
 
 export interface Divergence {
@@ -40,11 +41,13 @@ const PIECE_DECADES = 5
 const LOOK_PERCENT = 5
 /** How often a checkpoint compares all memory and device state. */
 const FULL_PERCENT = 25
+/** How often regions are compiled with chance timing, and not at once. */
+const LATE_PERCENT = 50
 /** How often a checkpoint begins a new slice. */
 const SLICE_PERCENT = 20
 const RETIRED_MAX = 5_000_000n
 
-function machine(engine: Engine, elf: Uint8Array, hotThreshold: number): Computer {
+function machine(elf: Uint8Array, options: EngineOptions): Computer {
   const created = createMachine(
     {
       memoryBytes: MEMORY_BYTES,
@@ -53,7 +56,7 @@ function machine(engine: Engine, elf: Uint8Array, hotThreshold: number): Compute
       disks: [],
       rngSeed: new Uint8Array(32),
     },
-    { engine, hotThreshold },
+    options,
   )
   created.beginSlice({ clock: 0n, clockRate: CLOCK_RATE, inputs: [] })
   return created
@@ -62,6 +65,10 @@ function machine(engine: Engine, elf: Uint8Array, hotThreshold: number): Compute
 /** 1 to 10^decades, every order of magnitude as likely as the others. */
 function anyMagnitude(random: Random, decades: number): number {
   return Math.ceil(10 ** ((random.u32() / 0x1_0000_0000) * decades))
+}
+
+function late(random: Random): EngineOptions {
+  return { compiler: (setup) => new LateCompiler(setup, random) }
 }
 
 /**
@@ -89,8 +96,8 @@ export function compareEngines(
   random: Random,
   { hotThreshold = HOT_THRESHOLD, retiredMax = RETIRED_MAX }: PairOptions = {},
 ): PairRun {
-  const oracle = machine('interpreter', elf, hotThreshold)
-  const subject = machine('regions', elf, hotThreshold)
+  const oracle = machine(elf, { engine: 'interpreter' })
+  const subject = machine(elf, { hotThreshold, ...(random.chance(LATE_PERCENT) ? late(random) : {}) })
   let lastEqual = 0n
   for (;;) {
     const count = lastEqual + BigInt(anyMagnitude(random, CHECKPOINT_DECADES))
