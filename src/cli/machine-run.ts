@@ -47,6 +47,8 @@ const NANOSECONDS_PER_MS = 1_000_000n
 /** Exit statuses are a byte. A larger one is a failure and must not come out as 0. */
 const EXIT_STATUS_MAX = 255
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+/** Asks how far the machine is, as dd does: the count of retired instructions goes to stderr as a line of JSON. */
+const COUNT_SIGNAL = 'SIGUSR2'
 
 /** `diagnostic` gets sentences for stderr. */
 export async function runMachine(
@@ -161,6 +163,8 @@ async function live(machine: Machine, options: RunOptions, outside: Outside): Pr
     loop?.stop()
   }
   for (const signal of SIGNALS) process.on(signal, onSignal)
+  const onCount = () => process.stderr.write(`{"retired":${machine.retired}}\n`)
+  process.on(COUNT_SIGNAL, onCount)
   try {
     if (terminal.isTerminal) diagnostic('Ctrl-A x ends the machine\r')
     const power = await loop.run()
@@ -169,6 +173,7 @@ async function live(machine: Machine, options: RunOptions, outside: Outside): Pr
     return power === null ? (endedBy ?? 0) : Math.min(power.exitStatus, EXIT_STATUS_MAX)
   } finally {
     for (const signal of SIGNALS) process.off(signal, onSignal)
+    process.off(COUNT_SIGNAL, onCount)
     terminal.close()
   }
 }

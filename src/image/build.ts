@@ -14,6 +14,7 @@ import { collectModules } from './modules.ts'
 import { type DownloadedPackage, downloadPackages } from './packages.ts'
 import type { ImageProgressListener } from './progress.ts'
 import { checkImageName, type ImageRecipe, recipeDigest } from './recipe.ts'
+import { bench } from './recipes/bench.ts'
 import { tiny } from './recipes/tiny.ts'
 import { buildRootTree } from './root-tree.ts'
 
@@ -25,7 +26,7 @@ export interface BuildOptions {
 
 /** The images this program can build. */
 export const RECIPES: ReadonlyMap<string, ImageRecipe> = new Map(
-  [tiny].map((recipe) => [recipe.name, recipe]),
+  [tiny, bench].map((recipe) => [recipe.name, recipe]),
 )
 
 /** Documentation/arch/riscv/boot-image-header.rst of the kernel: the second magic, at offset 0x38. */

@@ -22,8 +22,9 @@ export interface ImageRecipe {
    */
   readonly withoutPackages: readonly string[]
   /**
-   * Files out of the packages, as paths without a leading slash. Symbolic links bring their targets, programs
-   * and libraries bring the shared libraries they need; nothing else is taken.
+   * Files out of the packages, as paths without a leading slash; one that ends in a slash is a directory with all
+   * below it. Symbolic links bring their targets, programs and libraries bring the shared libraries they need;
+   * nothing else is taken.
    */
   readonly packageFiles: readonly string[]
   /** Kernel modules, in the order to load them; modules they depend on are put before them. */

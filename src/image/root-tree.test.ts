@@ -47,6 +47,23 @@ describe('putting a root file system together', () => {
     expect(tree.get('usr/bin/server-8')).toMatchObject({ kind: 'file', permissions: 0o755 })
   })
 
+  it('takes a directory with all below it, and what that needs', async () => {
+    await add('usr/lib/python/os.py', Buffer.from('1'))
+    await add('usr/lib/python/lib-dynload/zlib.so', makeElf({ libraries: ['libz.so.1'] }))
+    await add('usr/lib/libz.so.1', makeElf({}))
+    await add('usr/lib/pythonic', Buffer.from('2'))
+    const tree = await buildRootTree(root, recipe(['usr/lib/python/']), [])
+    expect([...tree.keys()].filter((path) => path.startsWith('usr/')).sort()).toEqual([
+      'usr/lib/libz.so.1',
+      'usr/lib/python/lib-dynload/zlib.so',
+      'usr/lib/python/os.py',
+    ])
+    await expect(buildRootTree(root, recipe(['usr/lib/ruby/']), [])).rejects.toMatchObject({
+      code: 'IMAGE_PACKAGE_UNUSABLE',
+      message: expect.stringMatching(/usr\/lib\/ruby/),
+    })
+  })
+
   it('says which file is missing and who needs it', async () => {
     await add('usr/bin/server', makeElf({ libraries: ['libgone.so.3'] }))
     await expect(buildRootTree(root, recipe(['usr/bin/server']), [])).rejects.toMatchObject({

@@ -1,6 +1,6 @@
 /** Puts a guest's first root file system together: files out of unpacked packages, modules, and our own files. */
-import { lstat, readFile, readlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path/posix'
+import { lstat, readdir, readFile, readlink } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path/posix'
 import type { RootNode, RootTree } from './cpio.ts'
 import { elfNeeds, isElf } from './elf.ts'
 import { ImageError } from './errors.ts'
@@ -22,7 +22,27 @@ export async function buildRootTree(
 ): Promise<RootTree> {
   const tree = new Map<string, RootNode>()
   const libraryDirectories = [`usr/lib/${recipe.architecture}-linux-gnu`, 'usr/lib']
-  for (const path of recipe.packageFiles) await take(path, `the recipe of ${recipe.name}`)
+  for (const wanted of recipe.packageFiles) {
+    const paths = wanted.endsWith('/') ? await filesBelow(wanted.slice(0, -1)) : [wanted]
+    for (const path of paths) await take(path, `the recipe of ${recipe.name}`)
+  }
+
+  /** Sorted, so that the order in which a host's file system lists them decides nothing. */
+  async function filesBelow(directory: string): Promise<readonly string[]> {
+    const entries = await readdir(join(root, directory), { recursive: true, withFileTypes: true }).catch(
+      () => [],
+    )
+    const paths = entries
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => join(relative(root, entry.parentPath), entry.name))
+    if (paths.length === 0) {
+      throw new ImageError(
+        'IMAGE_PACKAGE_UNUSABLE',
+        `No package has files below ${directory}, which the recipe of ${recipe.name} needs.`,
+      )
+    }
+    return paths.sort()
+  }
 
   /** `links` are those that led here. */
   async function take(path: string, neededBy: string, links: readonly string[] = []): Promise<void> {
