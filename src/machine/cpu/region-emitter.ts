@@ -17,7 +17,7 @@ import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import { readControl, readField, writeField, ZERO } from './access.ts'
 import { type Structure, structure } from './control-flow.ts'
 import { fastTlb, PAGE_BYTES } from './layout.ts'
-import type { Block, Terminator } from './region-graph.ts'
+import type { Block, Place, Terminator } from './region-graph.ts'
 import { RegionMemory } from './region-memory.ts'
 import { type RegionContext, type RegionExits, RegionOperands } from './region-operands.ts'
 import { type RegionFlow, type RegisterFlow, registerFlow } from './register-flow.ts'
@@ -60,15 +60,15 @@ class RegionEmitter implements RegionExits {
     this.f = f
     this.context = context
     this.#blocks = blocks
-    this.#indexOf = new Map(blocks.map((b, i) => [b.offset, i]))
+    this.#indexOf = new Map(blocks.map((b, i) => [placeKey(b), i]))
     this.#structure = structure({
       successors: blocks.map((b) => this.#inside(b)),
       labelled: new Set(blocks.flatMap((b) => (b.terminator.kind === 'computed' ? this.#inside(b) : []))),
     })
     this.#isCheckpoint = blocks.map((_, i) => i === 0 || this.#structure.isLoopHeader[i])
     for (const block of blocks) {
-      const back = block.terminator.kind === 'call' ? this.#indexOf.get(block.terminator.returnTo) : undefined
-      if (back !== undefined) this.#isCheckpoint[back] = true
+      if (block.terminator.kind === 'call')
+        for (const back of this.#inside(block)) this.#isCheckpoint[back] = true
     }
     this.#longestWay = this.#longestWays()
     this.#flow = registerFlow(this.#regionFlow(), integerFile)
@@ -135,6 +135,23 @@ class RegionEmitter implements RegionExits {
   /** A guest return: to the Wasm caller if there is one. */
   returnTo(pc: Expr): void {
     const { f } = this
+    const { terminator } = this.#blocks[this.#current]
+    if (terminator.kind !== 'return' || terminator.to === null) {
+      this.#return(pc)
+      return
+    }
+    // The caller is part of the region.
+    const target = f.keep(pc)
+    f.if(
+      i64.ne(target.get, this.pc(terminator.to.offset)),
+      () => this.#return(target.get),
+      undefined,
+      'unlikely',
+    )
+  }
+
+  #return(pc: Expr): void {
+    const { f } = this
     f.set(this.#exitPc, pc)
     this.#writeBack()
     f.if(i32.eqz(this.#depth.get), () =>
@@ -147,6 +164,9 @@ class RegionEmitter implements RegionExits {
   /** A guest call; afterwards the function goes on only if control came back to `returnOffset` in this very page. */
   call(target: Expr, returnOffset: number): void {
     const { f } = this
+    const node = this.#current
+    // The callee's blocks are the next ones.
+    if (this.#blocks[node].terminator.kind === 'enter') return
     this.#writeBack()
     const callee = f.keep(target)
     f.if(
@@ -162,8 +182,7 @@ class RegionEmitter implements RegionExits {
     const elsewhere = i32.or(i32.ltS(this.budget.get, ZERO), i64.ne(readField('pc'), this.pc(returnOffset)))
     f.if(i32.or(elsewhere, this.#pageIsLost()), () => f.return(this.budget.get), undefined, 'unlikely')
     this.#dirty = 0
-    const back = this.#indexOf.get(returnOffset)
-    if (back !== undefined) this.#load(this.#flow.liveIn[back])
+    for (const back of this.#successors(node)) this.#load(this.#flow.liveIn[back])
   }
 
   /** i32: whether a fetch from the region's page would now have to ask more than the fast fetch TLB, or find another page. */
@@ -238,8 +257,8 @@ class RegionEmitter implements RegionExits {
   }
 
   #inside(block: Block): number[] {
-    return successorsOf(block.terminator)
-      .map((offset) => this.#indexOf.get(offset))
+    return successorsOf(block)
+      .map((place) => this.#indexOf.get(placeKey(place)))
       .filter((i) => i !== undefined)
   }
 
@@ -257,7 +276,7 @@ class RegionEmitter implements RegionExits {
       mayLeaveBefore: this.#isCheckpoint,
       mayLeaveAfter: this.#blocks.map(
         ({ terminator }, node) =>
-          !isStatic(terminator) || successorsOf(terminator).length > successors[node].length,
+          !isStatic(terminator) || successorsOf(this.#blocks[node]).length > successors[node].length,
       ),
     }
   }
@@ -342,33 +361,35 @@ class RegionEmitter implements RegionExits {
   }
 
   #branch(node: number, condition: Expr): void {
-    const t = this.#blocks[node].terminator
+    const { context, terminator: t } = this.#blocks[node]
     if (t.kind !== 'branch') throw new Error('a condition without a branch')
     const dirty = this.#dirty
     this.f.if(
       condition,
-      () => this.#go(node, t.taken),
+      () => this.#go(node, { context, offset: t.taken }),
       () => {
         // Other blocks were emitted since.
         this.#dirty = dirty
-        this.#go(node, t.otherwise)
+        this.#go(node, { context, offset: t.otherwise })
       },
     )
   }
 
   #terminate(node: number): void {
-    const t = this.#blocks[node].terminator
-    if (t.kind === 'fall' || t.kind === 'jump') this.#go(node, t.to)
-    else if (t.kind === 'call') this.#go(node, t.returnTo)
+    const { context, terminator: t } = this.#blocks[node]
+    if (t.kind === 'fall' || t.kind === 'jump') this.#go(node, { context, offset: t.to })
+    else if (t.kind === 'call') this.#go(node, { context, offset: t.returnTo })
+    else if (t.kind === 'enter') this.#go(node, t.to)
+    else if (t.kind === 'return' && t.to !== null) this.#go(node, t.to)
     else if (t.kind === 'stop') this.bail(t.at, 0)
     // The others were emitted by the instruction itself.
   }
 
-  #go(from: number, offset: number): void {
-    const to = this.#indexOf.get(offset)
+  #go(from: number, place: Place): void {
+    const to = this.#indexOf.get(placeKey(place))
     const { position, isMerge } = this.#structure
     if (to === undefined || this.#isCut(from, to)) {
-      this.leave(this.pc(offset))
+      this.leave(this.pc(place.offset))
       return
     }
     if (position[to] > position[from] && !isMerge[to]) this.#emitTree(to)
@@ -376,18 +397,30 @@ class RegionEmitter implements RegionExits {
   }
 }
 
-/** Offsets at which a block's end may lead, known places only. */
-function successorsOf(terminator: Terminator): readonly number[] {
+function placeKey({ context, offset }: Place): number {
+  return context * OFFSETS + offset
+}
+
+/** Targets may lie outside of the page, by what a jump reaches: a mebibyte. */
+const OFFSETS = 2 ** 22
+
+/** Places to which a block's end may lead, known ones only. */
+function successorsOf({ context, terminator }: Block): readonly Place[] {
+  const own = (offset: number): Place => ({ context, offset })
   switch (terminator.kind) {
     case 'branch':
-      return [terminator.otherwise, terminator.taken]
+      return [own(terminator.otherwise), own(terminator.taken)]
     case 'jump':
     case 'fall':
-      return [terminator.to]
+      return [own(terminator.to)]
     case 'call':
-      return [terminator.returnTo]
+      return [own(terminator.returnTo)]
+    case 'enter':
+      return [terminator.to]
+    case 'return':
+      return terminator.to === null ? [] : [terminator.to]
     case 'computed':
-      return terminator.targets
+      return terminator.targets.map(own)
     case 'leave':
     case 'stop':
       return []
@@ -396,5 +429,5 @@ function successorsOf(terminator: Terminator): readonly number[] {
 
 /** Whether control goes to one of `successorsOf` for sure. */
 function isStatic(terminator: Terminator): boolean {
-  return terminator.kind === 'branch' || terminator.kind === 'jump' || terminator.kind === 'fall'
+  return ['branch', 'jump', 'fall', 'enter'].includes(terminator.kind)
 }

@@ -5,6 +5,7 @@
  * A region stays within one page because fetches ask the fetch TLB whenever the page changes, on every path.
  */
 import { expandCompressed } from './compressed.ts'
+import { inlineCalls } from './inlined-calls.ts'
 import { decode, immediateOf } from './instruction-set.ts'
 import { PAGE_BYTES } from './layout.ts'
 import type { Instruction } from './semantics.ts'
@@ -18,14 +19,27 @@ export interface PlacedInstruction {
   readonly immediate: number
 }
 
-/** Where control goes at the end of a block. Offsets are relative to the page and may lie outside it. */
+/** A block is known by its offset and by the call that was inlined to get there; see inlined-calls.ts. */
+export interface Place {
+  readonly context: number
+  readonly offset: number
+}
+
+/**
+ * Where control goes at the end of a block. Offsets are relative to the page and may lie outside it; without a
+ * context they are in the block's own.
+ */
 export type Terminator =
   | { readonly kind: 'fall'; readonly to: number }
   | { readonly kind: 'branch'; readonly taken: number; readonly otherwise: number }
   /** A jump without link, to a known place. */
   | { readonly kind: 'jump'; readonly to: number }
-  /** A call; control is expected back at `returnTo`. */
-  | { readonly kind: 'call'; readonly returnTo: number }
+  /** A call, of a known place or null; control is expected back at `returnTo`. */
+  | { readonly kind: 'call'; readonly target: number | null; readonly returnTo: number }
+  /** A call whose callee is part of the region. */
+  | { readonly kind: 'enter'; readonly to: Place }
+  /** A return, in an inlined callee most likely to `to`. */
+  | { readonly kind: 'return'; readonly to: Place | null }
   /** Jumps to a computed place; `targets` are places inside the region where such jumps were seen to go. */
   | { readonly kind: 'computed'; readonly targets: readonly number[] }
   /** Leaves the region. */
@@ -33,8 +47,7 @@ export type Terminator =
   /** The next instruction is the interpreter's. */
   | { readonly kind: 'stop'; readonly at: number }
 
-export interface Block {
-  readonly offset: number
+export interface Block extends Place {
   readonly instructions: readonly PlacedInstruction[]
   readonly terminator: Terminator
 }
@@ -60,11 +73,20 @@ const MIP = 0x344
 
 /**
  * The blocks of the region, the entry first. Empty when its first instruction is not one to compile.
+ * Small callees that are known and on the page are part of it.
  *
  * `arrivals` are offsets at which control was seen to arrive. If the region holds a computed jump that is no return,
  * those nearby are taken for its targets, as the cases of a switch are: a wrong guess costs only code.
  */
 export function findRegion(page: DataView, entry: number, arrivals: readonly number[] = []): Block[] {
+  const known = new Set(arrivals)
+  return inlineCalls(bodyFrom(page, entry, arrivals), (target) =>
+    known.has(target) ? bodyFrom(page, target, []) : [],
+  )
+}
+
+/** The blocks reachable from `entry` without the bodies of calls. */
+function bodyFrom(page: DataView, entry: number, arrivals: readonly number[]): Block[] {
   const placed = explore(page, [entry])
   if (!placed.has(entry)) return []
   const hasComputedJump = [...placed.values()].some((one) => terminatorOf(one, []).kind === 'computed')
@@ -156,11 +178,14 @@ function terminatorOf(one: PlacedInstruction, targets: readonly number[]): Termi
     return { kind: 'branch', taken: one.offset + one.immediate, otherwise: next }
   }
   const { name } = one.instruction
-  if (isCall(one.word) && (name === 'jal' || name === 'jalr')) return { kind: 'call', returnTo: next }
+  if (isCall(one.word) && (name === 'jal' || name === 'jalr')) {
+    return { kind: 'call', target: name === 'jal' ? one.offset + one.immediate : null, returnTo: next }
+  }
   const links = ((one.word >>> 7) & 31) !== 0
   if (name === 'jal' && !links) return { kind: 'jump', to: one.offset + one.immediate }
   // A link through another register is a stub's: it goes to one place, which is not here.
-  if (name === 'jalr' && !links && !isReturn(one.word)) return { kind: 'computed', targets }
+  if (name === 'jalr' && !links)
+    return isReturn(one.word) ? { kind: 'return', to: null } : { kind: 'computed', targets }
   return { kind: 'leave' }
 }
 
@@ -202,7 +227,7 @@ function cutBlocks(
       if (one.instruction.uses.includes('flow')) terminator = terminatorOf(one, targets)
       else if (leaders.has(offset)) terminator = { kind: 'fall', to: offset }
     }
-    blocks.push({ offset: start, instructions, terminator })
+    blocks.push({ context: 0, offset: start, instructions, terminator })
   }
   return blocks
 }

@@ -33,8 +33,10 @@ const regions: fc.Arbitrary<RegionFlow> = fc.integer({ min: 1, max: 8 }).chain((
     )
     .map((nodes) => ({
       blocks: nodes.map((n, offset): Block => {
-        const terminator: Terminator = n.isCall ? { kind: 'call', returnTo: 0 } : { kind: 'leave' }
-        return { offset, instructions: n.instructions, terminator }
+        const terminator: Terminator = n.isCall
+          ? { kind: 'call', target: null, returnTo: 0 }
+          : { kind: 'leave' }
+        return { context: 0, offset, instructions: n.instructions, terminator }
       }),
       order: nodes.map((_, i) => i),
       successors: nodes.map((n) => n.successors),
@@ -119,6 +121,7 @@ describe('the flow of registers through a region', () => {
   it('loads nothing that is written first, and stores nothing that is not written', () => {
     // add x1, x2, x3; sd x1, 0(x4)
     const block: Block = {
+      context: 0,
       offset: 0,
       instructions: [placed(0x33 | fields(1, 2, 3)), placed(0x3023 | fields(0, 4, 1))],
       terminator: { kind: 'leave' },
