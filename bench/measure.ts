@@ -49,6 +49,11 @@ const SUBJECTS: { readonly [name: string]: Subject } = {
     roundsDefault: 3,
     load: async () => (await import('./gateway.ts')).measureGateway,
   },
+  network: {
+    summary: 'bulk transfers into and out of an unprotected guest',
+    roundsDefault: 3,
+    load: async () => (await import('./network.ts')).measureNetwork,
+  },
   latency: {
     summary: 'request latency of Redis, protected and unprotected',
     roundsDefault: 3,

@@ -3,6 +3,8 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { MTU_BYTES as DEVICE_MTU_BYTES } from '../machine/devices/virtio-net/virtio-net.ts'
+import { MTU_BYTES } from '../net/passt.ts'
 import { encodeFrame, FrameDecoder } from '../net/stream.ts'
 import { macAddress, plugIn } from './machine-network.ts'
 
@@ -26,6 +28,10 @@ afterEach(async () => {
 })
 
 const frameOf = (byte: number) => new Uint8Array(60).fill(byte)
+
+it('the network and the network card advise the same MTU', () => {
+  expect(DEVICE_MTU_BYTES).toBe(MTU_BYTES)
+})
 
 describe('a NIC plugged into a stream peer', () => {
   it('sends and receives whole frames', async () => {

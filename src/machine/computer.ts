@@ -159,7 +159,7 @@ export class Computer implements SavableMachine {
     )
     const { memory, layout } = this.#core
     this.#control = new Int32Array(memory.buffer)
-    this.#ram = new Ram(memory, layout)
+    this.#ram = new Ram(memory, layout, this.#core.exports.checksum)
     this.#hart = new HartState(memory)
     this.#ramDigest = new RamDigest(this.#core)
     this.pages = new GuestPages(this.#core, this.#ramDigest)

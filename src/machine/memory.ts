@@ -31,7 +31,15 @@ export class Ram implements GuestMemory {
   readonly #codeLines: BigUint64Array
   readonly #words: Int32Array
 
-  constructor(memory: WebAssembly.Memory, layout: Layout) {
+  readonly #checksum: (address: number, length: number) => number
+
+  /** `checksum` sums bytes at a memory address. */
+  constructor(
+    memory: WebAssembly.Memory,
+    layout: Layout,
+    checksum: (address: number, length: number) => number,
+  ) {
+    this.#checksum = checksum
     this.#layout = layout
     this.#bytes = new Uint8Array(memory.buffer)
     this.#view = new DataView(memory.buffer)
@@ -53,6 +61,10 @@ export class Ram implements GuestMemory {
     const at = this.#at(address, data.length)
     this.#bytes.set(data, at)
     this.#wrote(at, data.length)
+  }
+
+  checksum(address: number, length: number): number {
+    return this.#checksum(this.#at(address, length), length)
   }
 
   u8(address: number): number {

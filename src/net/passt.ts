@@ -3,12 +3,17 @@
  * between the guest's frames and ordinary sockets of this host, and so holds the clients' connections while
  * replicas come and go.
  *
- * It inherits one end of a socket pair instead of listening at a path: nobody else can connect, there is nothing
- * to clean up, and passt ends by itself when the gateway does, however that ends.
+ * It listens at a path in a directory that only it and we can enter, takes one connection, and ends with that: so it
+ * ends by itself when the gateway does, however that ends. A socket pair that it inherits would do the same with less;
+ * but passt makes the send buffer as large as the host allows only of a connection it accepted, and in the usual one
+ * of 208 KiB a burst does not fit: passt then loses frames and repairs that by sending the whole window again.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { chownSync, mkdtempSync, rmSync } from 'node:fs'
+import { createConnection, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { NetError } from './errors.ts'
 import { FrameSocket } from './frame-socket.ts'
 
@@ -21,8 +26,8 @@ export const NETMASK_BITS = 24
 /** Fixed, so that a guest's neighbour table stays right when passt is started again. */
 export const GATEWAY_MAC = new Uint8Array([0x52, 0x55, 0x0a, 0x00, 0x02, 0x02])
 
-/** The guest's Ethernet interface has the usual MTU; larger frames need features its driver may lack. */
-const MTU_BYTES = 1500
+/** What the guest's network card advises too (src/machine/devices/virtio-net): segments as large as IP packets. */
+export const MTU_BYTES = 65_520
 
 /** passt answers within milliseconds; a loaded host may need longer to start it. */
 const READY_TIMEOUT_MS = 10_000
@@ -30,8 +35,15 @@ const READY_TIMEOUT_MS = 10_000
 /** Bounds what is kept of passt's own words for error messages. */
 const MESSAGE_CHARS_MAX = 2_000
 
+/** Between attempts to connect: passt tells nobody when it listens, which takes it some milliseconds. */
+const CONNECT_DELAY_MS = 2
+
+/** passt started by root runs as this user (passt(1), --runas), and must be able to make its socket. */
+const NOBODY_ID = 65_534
+
 /** What passt says to everybody, or about a system log that containers do not have. */
-const NOISE = /^(Failed to send \d+ bytes to syslog|Don't run as root\. Changing to nobody\.\.\.|)$/
+const NOISE =
+  /^(Failed to send \d+ bytes to syslog|Don't run as root\. Changing to nobody\.\.\.|UNIX domain socket bound at .*|You can now start qemu.*|kvm \.\.\. .*|or qrap, .*|\.\/qrap .*|)$/
 
 export interface PublishedPort {
   /** An IPv4 address of this host; 127.0.0.1 keeps the port private to it. */
@@ -47,19 +59,21 @@ export interface PasstEvents {
 }
 
 export class Passt {
-  readonly socket: FrameSocket
+  readonly #directory = mkdtempSync(join(tmpdir(), 'understudy-passt-'))
   readonly #child: ChildProcess
   readonly #events: PasstEvents
   readonly #exited: Promise<void>
   #said = ''
   #stopping = false
   #ready: (() => void) | null = null
+  #socket: FrameSocket | null = null
 
   constructor(published: readonly PublishedPort[], events: PasstEvents) {
     this.#events = events
+    if (process.getuid?.() === 0) chownSync(this.#directory, NOBODY_ID, NOBODY_ID)
     // A session of its own: Ctrl-C at a terminal is for the gateway to handle, not for the clients' connections.
-    this.#child = spawn('passt', passtArguments(published), {
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    this.#child = spawn('passt', passtArguments(this.#path, published), {
+      stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,
     })
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => this.#listen(text))
@@ -67,13 +81,13 @@ export class Passt {
       this.#child.on('error', () => resolve())
       this.#child.on('close', () => resolve())
     })
-    this.socket = new FrameSocket(asSocket(this.#child.stdio[3]), {
-      frame: (data) => {
-        if (this.#ready === null) events.frame(data)
-        else if (isProbeAnswer(data)) this.#ready()
-      },
-      closed: () => this.#child.kill(),
-    })
+    void this.#exited.then(() => this.#forget())
+  }
+
+  /** Only after `ready`. */
+  get socket(): FrameSocket {
+    if (this.#socket === null) throw new Error('passt is not connected yet')
+    return this.#socket
   }
 
   get pid(): number | undefined {
@@ -90,7 +104,12 @@ export class Passt {
       this.#child.on('error', resolve)
       this.#child.on('close', () => resolve(null))
     })
-    this.socket.send(probe())
+    void this.#connect().then((socket) => {
+      if (socket === null) return
+      this.#forget()
+      this.#socket = this.#framesOn(socket)
+      this.#socket.send(probe())
+    })
     const outcome = await Promise.race([answered, failed])
     clearTimeout(timer)
     this.#ready = null
@@ -102,8 +121,46 @@ export class Passt {
 
   async stop(): Promise<void> {
     this.#stopping = true
-    this.socket.close()
+    if (this.#socket === null) this.#child.kill()
+    else this.#socket.close()
     await this.#exited
+  }
+
+  get #path(): string {
+    return join(this.#directory, 'socket')
+  }
+
+  /** Null when passt ended before it listened. */
+  async #connect(): Promise<Socket | null> {
+    let ended = false
+    void this.#exited.then(() => {
+      ended = true
+    })
+    while (!ended) {
+      const socket = createConnection(this.#path)
+      const connected = await new Promise<boolean>((resolve) => {
+        socket.once('connect', () => resolve(true))
+        socket.once('error', () => resolve(false))
+      })
+      if (connected) return socket.removeAllListeners('error')
+      await delay(CONNECT_DELAY_MS)
+    }
+    return null
+  }
+
+  #framesOn(socket: Socket): FrameSocket {
+    return new FrameSocket(socket, {
+      frame: (data) => {
+        if (this.#ready === null) this.#events.frame(data)
+        else if (isProbeAnswer(data)) this.#ready()
+      },
+      closed: () => this.#child.kill(),
+    })
+  }
+
+  /** The path is of no use once it is connected, or passt is gone. */
+  #forget(): void {
+    rmSync(this.#directory, { recursive: true, force: true })
   }
 
   #listen(text: string): void {
@@ -136,13 +193,13 @@ export class Passt {
   }
 }
 
-function passtArguments(published: readonly PublishedPort[]): string[] {
+function passtArguments(path: string, published: readonly PublishedPort[]): string[] {
   const forward = published.flatMap(({ hostAddress, hostPort, guestPort }) => [
     '-t',
     `${hostAddress}/${hostPort}:${guestPort}`,
   ])
   return [
-    ...['--foreground', '--quiet', '--fd', '3', '--ipv4-only'],
+    ...['--foreground', '--quiet', '--socket', path, '--one-off', '--ipv4-only'],
     ...['--address', GUEST_IPV4, '--netmask', String(NETMASK_BITS), '--gateway', GATEWAY_IPV4],
     ...['--mac-addr', Array.from(GATEWAY_MAC, (byte) => byte.toString(16).padStart(2, '0')).join(':')],
     ...['--mtu', String(MTU_BYTES), '--dns-forward', NAME_SERVER_IPV4],
@@ -150,12 +207,6 @@ function passtArguments(published: readonly PublishedPort[]): string[] {
     '--no-map-gw',
     ...forward,
   ]
-}
-
-/** Node makes the socket pair and gives our end back as a net.Socket, typed as less than it is. */
-function asSocket(stream: Duplex | NodeJS.ReadableStream | NodeJS.WritableStream | null | undefined): Socket {
-  if (stream instanceof Socket) return stream
-  throw new Error('the fourth standard stream of a child is not a socket')
 }
 
 const ARP_REPLY = 2

@@ -78,6 +78,8 @@ export const coreSignatures = {
   run: [['i32'], ['i32']],
   /** (from, to) → 64-bit hash of memory between two addresses, both multiples of 32. */
   hash: [['i32', 'i32'], ['i64']],
+  /** (memory address, bytes) → their internet checksum's sum as a 16-bit little-endian number, not complemented. */
+  checksum: [['i32', 'i32'], ['i32']],
 } as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>
 
 export type CoreFunctionName = keyof typeof coreSignatures

@@ -3,6 +3,7 @@
  */
 import { ModuleBuilder } from '../../wasm/module.ts'
 import { defineCacheBlocks } from './cache-block.ts'
+import { defineChecksum } from './checksum.ts'
 import { defineCodePages } from './code-pages.ts'
 import { expandCompressed } from './compressed.ts'
 import { CoreFunctions, type FunctionSignature, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
@@ -49,6 +50,7 @@ export interface CoreExports {
   readonly flushFastWrites: () => void
   readonly setMode: () => void
   readonly hash: (from: number, to: number) => bigint
+  readonly checksum: (address: number, length: number) => number
   readonly dropCode: () => void
   readonly table: WebAssembly.Table
 }
@@ -86,6 +88,7 @@ export function createCore(options: CoreOptions, imports: CoreImports): Core {
   defineTlbs(core)
   defineSlowAccess(core)
   defineCacheBlocks(core)
+  defineChecksum(core)
   defineCodePages(core, options.watch === null ? null : options.watch - RAM_START + layout.ram)
   defineCsrs(core)
   defineTraps(core)

@@ -18,6 +18,8 @@ export interface GuestMemory {
   /** A view of RAM, valid until the call that received it returns. Read only. */
   view(address: number, length: number): Uint8Array
   write(address: number, data: Uint8Array): void
+  /** The sum of an internet checksum (RFC 1071) over bytes of RAM, as a 16-bit little-endian number, not complemented. */
+  checksum(address: number, length: number): number
   u8(address: number): number
   u16(address: number): number
   u32(address: number): number

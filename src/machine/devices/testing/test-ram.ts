@@ -27,6 +27,14 @@ export class TestRam implements GuestMemory {
     this.bytes.set(data, this.#at(address, data.length))
   }
 
+  checksum(address: number, length: number): number {
+    const bytes = this.view(address, length)
+    let sum = 0
+    for (let at = 0; at < length; at += 2) sum += bytes[at] + 256 * (bytes[at + 1] ?? 0)
+    while (sum > 0xffff) sum = (sum % 0x10000) + Math.floor(sum / 0x10000)
+    return sum
+  }
+
   u8(address: number): number {
     return this.#view.getUint8(this.#at(address, 1))
   }

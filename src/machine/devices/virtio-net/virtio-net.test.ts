@@ -4,7 +4,13 @@ import { TestContext } from '../testing/test-context.ts'
 import { TestDriver } from '../testing/test-driver.ts'
 import { TestRam } from '../testing/test-ram.ts'
 import { VirtioMmio } from '../virtio/transport.ts'
-import { FRAME_BYTES_MAX, RX_WAITING_BYTES_MAX, RX_WAITING_FRAMES_MAX, VirtioNet } from './virtio-net.ts'
+import {
+  FRAME_BYTES_MAX,
+  MTU_BYTES,
+  RX_WAITING_BYTES_MAX,
+  RX_WAITING_FRAMES_MAX,
+  VirtioNet,
+} from './virtio-net.ts'
 
 const RX = 0
 const TX = 1
@@ -48,11 +54,12 @@ function takeFrames(driver: TestDriver): Uint8Array[] {
 }
 
 describe('configuration', () => {
-  test('MAC address and link', () => {
+  test('MAC address, link and MTU', () => {
     const { mmio } = bench({ merge: false })
     expect([0, 1, 2, 3, 4, 5].map((byte) => mmio.read(0x100 + byte, 1))).toEqual([...MAC])
     expect(mmio.read(0x106, 2)).toBe(1)
     expect(mmio.read(8, 4)).toBe(1)
+    expect(mmio.read(0x10a, 2)).toBe(MTU_BYTES)
   })
 })
 
@@ -154,7 +161,7 @@ describe('receiving', () => {
     driver.start()
     expect(net.waitingFrames).toBe(0)
     const jumbo = frameOf(FRAME_BYTES_MAX)
-    for (let count = 0; count < 40; count++) net.receive(jumbo)
+    for (let count = 0; count * FRAME_BYTES_MAX < 2 * RX_WAITING_BYTES_MAX; count++) net.receive(jumbo)
     expect(net.waitingFrames).toBe(Math.floor(RX_WAITING_BYTES_MAX / FRAME_BYTES_MAX))
   })
 
