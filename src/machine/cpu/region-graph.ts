@@ -4,6 +4,7 @@
  *
  * A region stays within one page because fetches ask the fetch TLB whenever the page changes, on every path.
  */
+import type { Arrivals } from './arrivals.ts'
 import { expandCompressed } from './compressed.ts'
 import { inlineCalls } from './inlined-calls.ts'
 import { decode, immediateOf } from './instruction-set.ts'
@@ -75,26 +76,25 @@ const MIP = 0x344
  * The blocks of the region, the entry first. Empty when its first instruction is not one to compile.
  * Small callees that are known and on the page are part of it.
  *
- * `arrivals` are offsets at which control was seen to arrive. If the region holds a computed jump that is no return,
- * those nearby are taken for its targets, as the cases of a switch are: a wrong guess costs only code.
+ * Where `arrivals` says that control hardly goes, the region ends. If it holds a computed jump that is no return,
+ * places nearby where control arrives are taken for its targets, as the cases of a switch are: a wrong guess costs only code.
  */
-export function findRegion(page: DataView, entry: number, arrivals: readonly number[] = []): Block[] {
-  const known = new Set(arrivals)
-  return inlineCalls(bodyFrom(page, entry, arrivals), (target) =>
-    known.has(target) ? bodyFrom(page, target, []) : [],
+export function findRegion(page: DataView, entry: number, arrivals: Arrivals): Block[] {
+  return inlineCalls(bodyFrom(page, entry, arrivals, true), (target) =>
+    target >= 0 && target < PAGE_BYTES && arrivals.isUsual(target)
+      ? bodyFrom(page, target, arrivals, false)
+      : [],
   )
 }
 
 /** The blocks reachable from `entry` without the bodies of calls. */
-function bodyFrom(page: DataView, entry: number, arrivals: readonly number[]): Block[] {
-  const placed = explore(page, [entry])
+function bodyFrom(page: DataView, entry: number, arrivals: Arrivals, guesses: boolean): Block[] {
+  const placed = explore(page, [entry], arrivals)
   if (!placed.has(entry)) return []
   const hasComputedJump = [...placed.values()].some((one) => terminatorOf(one, []).kind === 'computed')
-  if (!hasComputedJump) return cutBlocks(entry, placed, leadersOf(entry, placed, []), [])
-  const targets = arrivals
-    .filter((a) => Math.abs(a - entry) <= SWITCH_SPAN_BYTES)
-    .slice(0, COMPUTED_TARGETS_MAX)
-  const withTargets = explore(page, [entry, ...targets])
+  if (!hasComputedJump || !guesses) return cutBlocks(entry, placed, leadersOf(entry, placed, []), [])
+  const targets = arrivals.usualNear(entry, SWITCH_SPAN_BYTES, COMPUTED_TARGETS_MAX)
+  const withTargets = explore(page, [entry, ...targets], arrivals)
   const known = targets.filter((t) => withTargets.has(t))
   return cutBlocks(entry, withTargets, leadersOf(entry, withTargets, known), known)
 }
@@ -104,7 +104,11 @@ const SWITCH_SPAN_BYTES = 1024
 /** More targets than this make the region too large to be compiled soon. */
 const COMPUTED_TARGETS_MAX = 32
 
-function explore(page: DataView, from: readonly number[]): Map<number, PlacedInstruction> {
+function explore(
+  page: DataView,
+  from: readonly number[],
+  arrivals: Arrivals,
+): Map<number, PlacedInstruction> {
   const placed = new Map<number, PlacedInstruction>()
   const open = [...from]
   while (open.length > 0 && placed.size < REGION_INSTRUCTIONS_MAX) {
@@ -116,7 +120,14 @@ function explore(page: DataView, from: readonly number[]): Map<number, PlacedIns
       placed.set(offset, one)
       const next = offset + one.length
       if (one.instruction.uses.includes('flow')) {
-        open.push(...successors(one).filter((target) => target >= 0 && target < PAGE_BYTES))
+        open.push(
+          ...successors(one).filter((target) => {
+            const isInside = target >= 0 && target < PAGE_BYTES
+            // Control that goes on behind a branch arrives nowhere, so it is not counted.
+            const isBehind = target === next && one.instruction.immediate === 'B'
+            return isInside && (isBehind || arrivals.isReached(target))
+          }),
+        )
         break
       }
       offset = next

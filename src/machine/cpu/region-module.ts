@@ -3,6 +3,7 @@
  * of the running machine but facts that never change, so it runs in any thread.
  */
 import { ModuleBuilder } from '../../wasm/module.ts'
+import { Arrivals } from './arrivals.ts'
 import { coreSignatures, type FunctionSignature, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
 import { CODE_LINE_BYTES, type Layout, PAGE_BYTES } from './layout.ts'
 import { emitRegion } from './region-emitter.ts'
@@ -20,9 +21,6 @@ const CORE_IMPORTS = [
   'returnFromSupervisor',
   'fence',
 ] as const
-
-/** Visits that make a place count as a target of computed jumps nearby. */
-const ARRIVALS_MIN = 8
 
 /** What compiling depends on besides the request: fixed for a machine. */
 export interface RegionTarget {
@@ -70,7 +68,7 @@ export function compileRegions(
 ): CompiledModule | null {
   const found = requests.flatMap((request) => {
     const page = new DataView(request.code.buffer, request.code.byteOffset, PAGE_BYTES)
-    const blocks = findRegion(page, request.offset, arrivals(request.heat))
+    const blocks = findRegion(page, request.offset, new Arrivals(request.heat, request.offset))
     return blocks.length === 0 ? [] : [{ request, blocks }]
   })
   if (found.length === 0) return null
@@ -119,15 +117,6 @@ function importCore(
 
 function usesFloat(blocks: readonly Block[]): boolean {
   return blocks.some((b) => b.instructions.some((i) => i.instruction.uses.includes('float')))
-}
-
-/** Offsets at which control arrived now and then. */
-function arrivals(heat: Int32Array): number[] {
-  const found: number[] = []
-  heat.forEach((entry, i) => {
-    if (entry > 0 || entry <= -ARRIVALS_MIN) found.push(i * 2)
-  })
-  return found
 }
 
 /** The code mask of a page: a bit for each line that holds an instruction. */
