@@ -238,6 +238,9 @@ function floats(type: 'f32' | 'f64', base: number, compare: number, loadCode: nu
     sub: binary(type, base + 8),
     mul: binary(type, base + 9),
     div: binary(type, base + 10),
+    min: binary(type, base + 11),
+    max: binary(type, base + 12),
+    copysign: binary(type, base + 13),
     load: load(type, loadCode),
     reinterpret: unary(type, reinterpret),
   }

@@ -108,19 +108,11 @@ class DecodedOperands implements Operands {
     return i64.add(this.#state.pcBias.get, i64.extendU(next))
   }
 
-  fs1(): Expr {
+  float(): never {
     return this.#notDecoded()
   }
 
-  fs2(): Expr {
-    return this.#notDecoded()
-  }
-
-  fs3(): Expr {
-    return this.#notDecoded()
-  }
-
-  setFd(): void {
+  setFloat(): void {
     this.#notDecoded()
   }
 
@@ -128,8 +120,12 @@ class DecodedOperands implements Operands {
     return this.#notDecoded()
   }
 
-  roundsFast(): Expr {
+  trustedExponents(): Expr {
     return this.#notDecoded()
+  }
+
+  exactly(): void {
+    this.#notDecoded()
   }
 
   system(): void {

@@ -8,39 +8,16 @@
  * underflow, no invalid operation, and no NaN, whose bits differ between hosts).
  */
 import { call, type Expr, f32, f64, i32, i64, select, truncSat, v128 } from '../../wasm/expr.ts'
-import type { FunctionBuilder, Local } from '../../wasm/function.ts'
-import {
-  box,
-  F32,
-  F64,
-  type Format,
-  isBoxed,
-  isSafelyNormal,
-  NV,
-  NX,
-  negated,
-  RTZ,
-  raise,
-  unbox,
-} from './fp/format.ts'
+import { F32, F64, type Format, isTrusted, NV, NX, negated, numberOf, RNE, RTZ, raise } from './fp/format.ts'
 import type { FloatFunction } from './fp/library.ts'
-import type { Meaning, Operands } from './semantics.ts'
+import type { FloatOperand, Meaning, Operands } from './semantics.ts'
 
 function library(s: Operands, name: FloatFunction, ...args: Expr[]): Expr {
   return call('i64', s.library.functionIndex(name), ...args)
 }
 
-/** The host's number in a raw register that holds one of this format. */
-function hostValue(of: Format, raw: Expr): Expr {
-  return of === F64 ? f64.reinterpret(raw) : f32.reinterpret(i32.wrap(raw))
-}
-
-function rawOfHost(of: Format, value: Expr): Expr {
-  return of === F64 ? i64.reinterpret(value) : box(F32, i64.extendU(i32.reinterpret(value)))
-}
-
-function allBoxed(of: Format, operands: readonly Local[]): Expr {
-  return of === F64 ? i32.const(1) : isBoxed(operands.map((o) => o.get).reduce((a, b) => i64.and(a, b)))
+function host(of: Format): typeof f32 | typeof f64 {
+  return of === F64 ? f64 : f32
 }
 
 function both(a: Expr, b: Expr): Expr {
@@ -48,56 +25,52 @@ function both(a: Expr, b: Expr): Expr {
   return b.kind === 'const' && b.value !== 0 ? a : i32.and(a, b)
 }
 
-/** Keeps `quick` if `trusted` (which may read it), else evaluates `exact`. */
-function unlessTrusted(
-  f: FunctionBuilder,
-  quick: Expr,
-  trusted: (result: Expr) => Expr,
-  exact: () => Expr,
-): Expr {
-  const result = f.keep(quick)
-  const condition = trusted(result.get)
-  if (condition.kind === 'const') return condition.value === 0 ? exact() : result.get
-  f.if(i32.eqz(condition), () => f.set(result, exact()), undefined, 'unlikely')
-  return result.get
+function allBoxed(operands: readonly FloatOperand[]): Expr {
+  return operands.map((o) => o.isBoxed).reduce(both)
 }
 
-/** An arithmetic result: the host's where it may be trusted. `operands` are raw, of format `from`. */
-function rounded(
+/** Does `exact` out of the usual way unless `trusted`. */
+function unlessTrusted(s: Operands, trusted: Expr, exact: () => void): void {
+  if (trusted.kind !== 'const') s.f.if(i32.eqz(trusted), () => s.exactly(exact), undefined, 'unlikely')
+  else if (trusted.value === 0) s.exactly(exact)
+}
+
+/** Whether the instruction may round otherwise than to nearest even, whatever the dynamic mode is. */
+function roundsOtherwise(rounding: Expr): boolean {
+  return rounding.kind === 'const' && rounding.value !== RNE
+}
+
+/** Writes an arithmetic result: the host's where it may be trusted. `also` is a condition of its own for that. */
+function setRounded(
   s: Operands,
-  from: Format,
   to: Format,
-  operands: readonly Local[],
-  host: Expr,
+  operands: readonly FloatOperand[],
+  quick: Expr,
   exact: () => Expr,
-): Expr {
-  const fast = s.roundsFast()
-  if (fast.kind === 'const' && fast.value === 0) return exact()
-  return unlessTrusted(
-    s.f,
-    rawOfHost(to, host),
-    (result) => both(fast, both(isSafelyNormal(to, result), allBoxed(from, operands))),
-    exact,
-  )
+  also: Expr = i32.const(1),
+): void {
+  if (roundsOtherwise(s.rounding())) {
+    s.exactly(() => s.setFloat(to, numberOf(to, exact())))
+    return
+  }
+  const result = s.f.keep(quick)
+  const trusted = both(isTrusted(to, result.get, s.trustedExponents(to)), both(also, allBoxed(operands)))
+  unlessTrusted(s, trusted, () => s.f.set(result, numberOf(to, exact())))
+  s.setFloat(to, result.get)
 }
 
 export function arithmetic(of: Format, operation: 'add' | 'sub' | 'mul' | 'div'): Meaning {
-  const host = (of === F64 ? f64 : f32)[operation]
   return (s) => {
-    const a = s.f.keep(s.fs1())
-    const b = s.f.keep(s.fs2())
-    const quick = host(hostValue(of, a.get), hostValue(of, b.get))
-    const exact = () => library(s, `${of.name}.${operation}`, a.get, b.get, s.rounding())
-    s.setFd(rounded(s, of, of, [a, b], quick, exact))
+    const [a, b] = [s.float(of, 'fs1'), s.float(of, 'fs2')]
+    const exact = () => library(s, `${of.name}.${operation}`, a.raw, b.raw, s.rounding())
+    setRounded(s, of, [a, b], host(of)[operation](a.value, b.value), exact)
   }
 }
 
 export function squareRoot(of: Format): Meaning {
-  const host = (of === F64 ? f64 : f32).sqrt
   return (s) => {
-    const a = s.f.keep(s.fs1())
-    const exact = () => library(s, `${of.name}.sqrt`, a.get, s.rounding())
-    s.setFd(rounded(s, of, of, [a], host(hostValue(of, a.get)), exact))
+    const a = s.float(of, 'fs1')
+    setRounded(s, of, [a], host(of).sqrt(a.value), () => library(s, `${of.name}.sqrt`, a.raw, s.rounding()))
   }
 }
 
@@ -108,17 +81,18 @@ export function fused(
   negateAddend: boolean,
   hostFmaIsFused: boolean,
 ): Meaning {
+  const withSign = (operand: FloatOperand, isNegated: boolean): FloatOperand =>
+    isNegated ? { ...operand, raw: negated(of, operand.raw), value: host(of).neg(operand.value) } : operand
   return (s) => {
-    const a = s.f.keep(negateProduct ? negated(of, s.fs1()) : s.fs1())
-    const b = s.f.keep(s.fs2())
-    const c = s.f.keep(negateAddend ? negated(of, s.fs3()) : s.fs3())
-    const exact = () => library(s, `${of.name}.fma`, a.get, b.get, c.get, s.rounding())
-    if (of === F32) s.setFd(fusedSingle(s, a, b, c, exact))
-    else if (!hostFmaIsFused) s.setFd(exact())
+    const a = withSign(s.float(of, 'fs1'), negateProduct)
+    const b = s.float(of, 'fs2')
+    const c = withSign(s.float(of, 'fs3'), negateAddend)
+    const exact = () => library(s, `${of.name}.fma`, a.raw, b.raw, c.raw, s.rounding())
+    if (of === F32) setFusedSingle(s, a, b, c, exact)
+    else if (!hostFmaIsFused) s.exactly(() => s.setFloat(of, numberOf(of, exact())))
     else {
-      const [x, y, z] = [a, b, c].map((o) => v128.splatF64(f64.reinterpret(o.get)))
-      const quick = v128.lane0F64(v128.relaxedMaddF64(x, y, z))
-      s.setFd(rounded(s, of, of, [a, b, c], quick, exact))
+      const [x, y, z] = [a, b, c].map((o) => v128.splatF64(o.value))
+      setRounded(s, of, [a, b, c], v128.lane0F64(v128.relaxedMaddF64(x, y, z)), exact)
     }
   }
 }
@@ -127,40 +101,34 @@ export function fused(
  * A product of singles is exact as a double; the sum is rounded to double, then to single. The second rounding is the
  * right one unless the first has moved the sum onto the midpoint between two singles: then nobody knows the side.
  */
-function fusedSingle(s: Operands, a: Local, b: Local, c: Local, exact: () => Expr): Expr {
-  const [x, y, z] = [a, b, c].map((o) => f64.promote(hostValue(F32, o.get)))
+function setFusedSingle(
+  s: Operands,
+  a: FloatOperand,
+  b: FloatOperand,
+  c: FloatOperand,
+  exact: () => Expr,
+): void {
+  const [x, y, z] = [a, b, c].map((o) => f64.promote(o.value))
   const sum = s.f.keep(f64.add(f64.mul(x, y), z))
-  const belowSingle = i64.and(i64.reinterpret(sum.get), i64.const(0x1fff_ffff))
-  const isMidpoint = i64.eq(belowSingle, i64.const(0x1000_0000))
-  const fast = s.roundsFast()
-  if (fast.kind === 'const' && fast.value === 0) return exact()
-  return unlessTrusted(
-    s.f,
-    rawOfHost(F32, f32.demote(sum.get)),
-    (result) =>
-      both(both(fast, i32.eqz(isMidpoint)), both(isSafelyNormal(F32, result), allBoxed(F32, [a, b, c]))),
-    exact,
-  )
+  const belowSingle = i32.and(i32.wrap(i64.reinterpret(sum.get)), i32.const(0x1fff_ffff))
+  const isNoMidpoint = i32.ne(belowSingle, i32.const(0x1000_0000))
+  setRounded(s, F32, [a, b, c], f32.demote(sum.get), exact, isNoMidpoint)
 }
 
 export const doubleToSingle: Meaning = (s) => {
-  const a = s.f.keep(s.fs1())
-  const exact = () => library(s, 'f32.fromF64', a.get, s.rounding())
-  s.setFd(rounded(s, F64, F32, [a], f32.demote(f64.reinterpret(a.get)), exact))
+  const a = s.float(F64, 'fs1')
+  setRounded(s, F32, [a], f32.demote(a.value), () => library(s, 'f32.fromF64', a.raw, s.rounding()))
 }
 
 /** Always exact; only a NaN needs care. */
 export const singleToDouble: Meaning = (s) => {
-  const a = s.f.keep(s.fs1())
-  const value = hostValue(F32, a.get)
-  s.setFd(
-    unlessTrusted(
-      s.f,
-      i64.reinterpret(f64.promote(value)),
-      () => i32.and(f32.eq(value, value), isBoxed(a.get)),
-      () => library(s, 'f64.fromF32', a.get, i32.const(0)),
-    ),
+  const { f } = s
+  const a = s.float(F32, 'fs1')
+  const result = f.keep(f64.promote(a.value))
+  unlessTrusted(s, both(f64.eq(result.get, result.get), a.isBoxed), () =>
+    f.set(result, numberOf(F64, library(s, 'f64.fromF32', a.raw, i32.const(RNE)))),
   )
+  s.setFloat(F64, result.get)
 }
 
 export type IntegerType = 'w' | 'wu' | 'l' | 'lu'
@@ -168,27 +136,25 @@ export type IntegerType = 'w' | 'wu' | 'l' | 'lu'
 /** An integer of up to `precision` bits converts exactly; others are rounded. Neither can overflow. */
 export function fromInteger(of: Format, type: IntegerType): Meaning {
   const signed = type === 'w' || type === 'l'
-  const host = of === F64 ? f64 : f32
-  const convert = signed ? host.convertI64S : host.convertI64U
+  const convert = signed ? host(of).convertI64S : host(of).convertI64U
   const name: FloatFunction = `${of.name}.${signed ? 'fromSigned' : 'fromUnsigned'}`
   const exactUpTo = 2 ** of.precision
   return (s) => {
+    const { f } = s
     const word = () => i32.wrap(s.rs1())
-    if (of === F64 && type === 'w') return s.setFd(i64.reinterpret(f64.convertI32S(word())))
-    if (of === F64 && type === 'wu') return s.setFd(i64.reinterpret(f64.convertI32U(word())))
+    if (of === F64 && type === 'w') return s.setFloat(F64, f64.convertI32S(word()))
+    if (of === F64 && type === 'wu') return s.setFloat(F64, f64.convertI32U(word()))
     const whole = type === 'w' ? i64.extendS(word()) : type === 'wu' ? i64.extendU(word()) : s.rs1()
-    const value = s.f.keep(whole)
+    const value = f.keep(whole)
+    const result = f.keep(convert(value.get))
     const isExact = signed
       ? i64.leU(i64.add(value.get, i64.const(exactUpTo)), i64.const(2 * exactUpTo))
       : i64.leU(value.get, i64.const(exactUpTo))
-    s.setFd(
-      unlessTrusted(
-        s.f,
-        rawOfHost(of, convert(value.get)),
-        () => i32.or(isExact, s.roundsFast()),
-        () => library(s, name, value.get, s.rounding()),
-      ),
+    const trusted = roundsOtherwise(s.rounding()) ? isExact : s.trustedExponents(of)
+    unlessTrusted(s, trusted, () =>
+      f.if(i32.eqz(isExact), () => f.set(result, numberOf(of, library(s, name, value.get, s.rounding())))),
     )
+    s.setFloat(of, result.get)
   }
 }
 
@@ -201,10 +167,13 @@ interface IntegerTarget {
   readonly back: (whole: Expr) => Expr
   /** i32 or i64 → the register's 64 bits. */
   readonly extend: (whole: Expr) => Expr
-  /** Doubles with lower ≤ value < upper surely fit. */
-  readonly lower: number
-  readonly upper: number
+  /** Whether a double surely fits; never true of a NaN. */
+  readonly fits: (value: Expr) => Expr
 }
+
+const isBelow = (magnitude: number) => (value: Expr) => f64.lt(f64.abs(value), f64.const(magnitude))
+const isWithin = (limit: number) => (value: Expr) =>
+  i32.and(f64.ge(value, f64.const(0)), f64.lt(value, f64.const(limit)))
 
 const integerTargets: Readonly<Record<IntegerType, IntegerTarget>> = {
   w: {
@@ -213,8 +182,7 @@ const integerTargets: Readonly<Record<IntegerType, IntegerTarget>> = {
     truncate: truncSat.i32FromF64S,
     back: f64.convertI32S,
     extend: i64.extendS,
-    lower: -(2 ** 31),
-    upper: 2 ** 31,
+    fits: isBelow(2 ** 31),
   },
   wu: {
     greatest: 2n ** 32n - 1n,
@@ -222,8 +190,7 @@ const integerTargets: Readonly<Record<IntegerType, IntegerTarget>> = {
     truncate: truncSat.i32FromF64U,
     back: f64.convertI32U,
     extend: i64.extendS,
-    lower: 0,
-    upper: 2 ** 32,
+    fits: isWithin(2 ** 32),
   },
   l: {
     greatest: 2n ** 63n - 1n,
@@ -231,8 +198,7 @@ const integerTargets: Readonly<Record<IntegerType, IntegerTarget>> = {
     truncate: truncSat.i64FromF64S,
     back: f64.convertI64S,
     extend: (whole) => whole,
-    lower: -(2 ** 63),
-    upper: 2 ** 63,
+    fits: isBelow(2 ** 63),
   },
   lu: {
     greatest: 2n ** 64n - 1n,
@@ -240,8 +206,7 @@ const integerTargets: Readonly<Record<IntegerType, IntegerTarget>> = {
     truncate: truncSat.i64FromF64U,
     back: f64.convertI64U,
     extend: (whole) => whole,
-    lower: 0,
-    upper: 2 ** 64,
+    fits: isWithin(2 ** 64),
   },
 }
 
@@ -253,103 +218,108 @@ export function toInteger(of: Format, type: IntegerType): Meaning {
   const target = integerTargets[type]
   return (s) => {
     const { f } = s
-    const a = f.keep(s.fs1())
+    const a = s.float(of, 'fs1')
     const rounding = s.rounding()
-    const value = f.keep(of === F64 ? f64.reinterpret(a.get) : f64.promote(hostValue(F32, unbox(F32, a.get))))
+    const value = f.keep(of === F64 ? a.value : f64.promote(a.value))
     const whole = f.keep(target.truncate(value.get))
-    const fits = i32.and(
-      f64.ge(value.get, f64.const(target.lower)),
-      f64.lt(value.get, f64.const(target.upper)),
-    )
+    const result = f.keep(target.extend(whole.get))
+    const fits = both(target.fits(value.get), a.isBoxed)
     const isWhole = f64.eq(target.back(whole.get), value.get)
-    const truncates = rounding.kind === 'const' && rounding.value === RTZ
-    const result = unlessTrusted(
-      f,
-      target.extend(whole.get),
-      () => both(fits, truncates ? i32.const(1) : isWhole),
-      () => {
-        const bounds = [i64.const(target.greatest), i64.const(target.least)]
-        const exact = library(s, `${of.name}.toInteger`, a.get, rounding, ...bounds)
-        return type === 'wu' ? i64.extend32S(exact) : exact
-      },
-    )
-    if (truncates) f.if(i32.and(i32.eqz(isWhole), fits), () => raise(f, NX))
-    s.setRd(result)
+    const exact = (): void => {
+      const bounds = [i64.const(target.greatest), i64.const(target.least)]
+      const rounded = library(s, `${of.name}.toInteger`, a.raw, rounding, ...bounds)
+      f.set(result, type === 'wu' ? i64.extend32S(rounded) : rounded)
+    }
+    if (rounding.kind === 'const' && rounding.value === RTZ) {
+      // With the inexact flag already raised it need not be known whether the value is whole.
+      const raised = i32.ne(s.trustedExponents(of), i32.const(0))
+      unlessTrusted(s, both(fits, raised), () =>
+        f.if(fits, () => f.if(i32.eqz(isWhole), () => raise(f, NX)), exact),
+      )
+    } else {
+      const trusted = both(fits, isWhole)
+      const isFast = roundsOtherwise(rounding)
+        ? trusted
+        : both(trusted, i32.ne(s.trustedExponents(of), i32.const(0)))
+      unlessTrusted(s, isFast, () => f.if(i32.eqz(trusted), exact))
+    }
+    s.setRd(result.get)
   }
 }
 
 /** FEQ is quiet, FLT and FLE raise invalid for every NaN. */
 export function compare(of: Format, relation: 'eq' | 'lt' | 'le'): Meaning {
-  const host = of === F64 ? f64 : f32
+  const { ge, gt, ne } = host(of)
   return (s) => {
     const { f } = s
-    const a = f.keep(unbox(of, f.keep(s.fs1()).get))
-    const b = f.keep(unbox(of, f.keep(s.fs2()).get))
-    const x = f.keep(hostValue(of, a.get))
-    const y = f.keep(hostValue(of, b.get))
-    const unordered = i32.or(host.ne(x.get, x.get), host.ne(y.get, y.get))
-    f.if(
-      unordered,
-      () => {
-        if (relation !== 'eq') raise(f, NV)
-        else f.call(s.library.functionIndex(`${of.name}.raiseIfSignaling`), box(of, a.get), box(of, b.get))
-      },
-      undefined,
-      'unlikely',
-    )
-    s.setRd(i64.extendU(host[relation](x.get, y.get)))
+    const [a, b] = [s.float(of, 'fs1'), s.float(of, 'fs2')]
+    const [x, y] = [f.keep(canonical(of, a)), f.keep(canonical(of, b))]
+    const result = f.keep(host(of)[relation](x.get, y.get))
+    const isOrdered = {
+      eq: () => i32.eqz(i32.or(ne(x.get, x.get), ne(y.get, y.get))),
+      lt: () => i32.or(result.get, ge(x.get, y.get)),
+      le: () => i32.or(result.get, gt(x.get, y.get)),
+    }[relation]
+    unlessTrusted(s, isOrdered(), () => {
+      if (relation !== 'eq') raise(f, NV)
+      else f.call(s.library.functionIndex(`${of.name}.raiseIfSignaling`), a.raw, b.raw)
+    })
+    s.setRd(i64.extendU(result.get))
   }
 }
 
+/** A register that holds no single counts as the canonical NaN. */
+function canonical(of: Format, { value, isBoxed }: FloatOperand): Expr {
+  return isBoxed.kind === 'const' ? value : select(isBoxed, value, numberOf(of, i64.const(of.canonicalNaN)))
+}
+
+/** The host orders zeros as the instruction does; a NaN makes its result one. */
 export function extremum(of: Format, which: 'min' | 'max'): Meaning {
-  const host = of === F64 ? f64 : f32
   return (s) => {
-    const a = s.f.keep(s.fs1())
-    const b = s.f.keep(s.fs2())
-    const x = hostValue(of, a.get)
-    const y = hostValue(of, b.get)
-    const first = which === 'min' ? host.lt(x, y) : host.gt(x, y)
-    s.setFd(
-      unlessTrusted(
-        s.f,
-        select(first, a.get, b.get),
-        // Zeros of different sign compare equal, and a NaN compares unequal to all: both go to the library.
-        () => both(i32.or(host.lt(x, y), host.gt(x, y)), allBoxed(of, [a, b])),
-        () => library(s, `${of.name}.${which}`, a.get, b.get),
-      ),
+    const [a, b] = [s.float(of, 'fs1'), s.float(of, 'fs2')]
+    const result = s.f.keep(host(of)[which](a.value, b.value))
+    unlessTrusted(s, both(host(of).eq(result.get, result.get), allBoxed([a, b])), () =>
+      s.f.set(result, numberOf(of, library(s, `${of.name}.${which}`, a.raw, b.raw))),
     )
+    s.setFloat(of, result.get)
   }
 }
 
 export function classify(of: Format): Meaning {
-  return (s) => s.setRd(library(s, `${of.name}.classify`, s.fs1()))
+  return (s) => s.setRd(library(s, `${of.name}.classify`, s.float(of, 'fs1').raw))
 }
 
-/** The magnitude of fs1 with fs2's sign, its opposite, or both signs xored. */
+/** The magnitude of fs1 with fs2's sign, its opposite, or both signs xored. None of these looks at a NaN. */
 export function injectSign(of: Format, how: 'same' | 'opposite' | 'xor'): Meaning {
-  const signMask = 1n << BigInt(of.signBit)
+  const { abs, copysign, neg } = host(of)
   return (s) => {
-    const { f } = s
-    const boxed = (raw: Expr): Expr => {
-      if (of === F64) return raw
-      const kept = f.keep(raw)
-      return select(isBoxed(kept.get), kept.get, box(F32, i64.const(F32.canonicalNaN)))
-    }
-    const a = f.keep(boxed(s.fs1()))
-    const b = boxed(s.fs2())
-    const sign = i64.and(how === 'opposite' ? i64.xor(b, i64.const(-1)) : b, i64.const(signMask))
-    if (how === 'xor') s.setFd(i64.xor(a.get, sign))
-    else s.setFd(i64.or(i64.and(a.get, i64.const(~signMask)), sign))
+    const [a, b] = [s.float(of, 'fs1'), s.float(of, 'fs2')]
+    const [x, y] = [canonical(of, a), canonical(of, b)]
+    // Compilers move, negate and take magnitudes with one register as both sources.
+    const isOne = a.value === b.value
+    if (how === 'same') s.setFloat(of, isOne ? x : copysign(x, y))
+    else if (how === 'opposite') s.setFloat(of, isOne ? neg(x) : copysign(x, neg(y)))
+    else s.setFloat(of, isOne ? abs(x) : copysign(x, signProduct(of, x, y)))
   }
 }
 
-export const loadSingle: Meaning = (s) => s.setFd(box(F32, s.load('u32', i64.add(s.rs1(), s.imm()))))
-export const loadDouble: Meaning = (s) => s.setFd(s.load('i64', i64.add(s.rs1(), s.imm())))
-/** Stores take raw bits: an ill-boxed single is not looked at (Volume I, 21.2). */
-export const storeSingle: Meaning = (s) => s.store(32, i64.add(s.rs1(), s.imm()), s.fs2())
-export const storeDouble: Meaning = (s) => s.store(64, i64.add(s.rs1(), s.imm()), s.fs2())
+/** A number whose sign is that of the product. */
+function signProduct(of: Format, x: Expr, y: Expr): Expr {
+  if (of === F64) return f64.reinterpret(i64.xor(i64.reinterpret(x), i64.reinterpret(y)))
+  return f32.reinterpret(i32.xor(i32.reinterpret(x), i32.reinterpret(y)))
+}
 
-export const moveSingleToInteger: Meaning = (s) => s.setRd(i64.extend32S(s.fs1()))
-export const moveIntegerToSingle: Meaning = (s) => s.setFd(box(F32, s.rs1()))
-export const moveDoubleToInteger: Meaning = (s) => s.setRd(s.fs1())
-export const moveIntegerToDouble: Meaning = (s) => s.setFd(s.rs1())
+export const loadSingle: Meaning = (s) => s.setFloat(F32, s.load('f32', i64.add(s.rs1(), s.imm())))
+export const loadDouble: Meaning = (s) => s.setFloat(F64, s.load('f64', i64.add(s.rs1(), s.imm())))
+/** Stores take raw bits: an ill-boxed single is not looked at (Volume I, 21.2). */
+export const storeSingle: Meaning = (s) =>
+  s.store('f32', i64.add(s.rs1(), s.imm()), s.float(F32, 'fs2').value)
+export const storeDouble: Meaning = (s) =>
+  s.store('f64', i64.add(s.rs1(), s.imm()), s.float(F64, 'fs2').value)
+
+/** Moves take raw bits, too. */
+export const moveSingleToInteger: Meaning = (s) =>
+  s.setRd(i64.extendS(i32.reinterpret(s.float(F32, 'fs1').value)))
+export const moveIntegerToSingle: Meaning = (s) => s.setFloat(F32, f32.reinterpret(i32.wrap(s.rs1())))
+export const moveDoubleToInteger: Meaning = (s) => s.setRd(s.float(F64, 'fs1').raw)
+export const moveIntegerToDouble: Meaning = (s) => s.setFloat(F64, f64.reinterpret(s.rs1()))

@@ -1,14 +1,17 @@
 /** The interpreter's side of each instruction's meaning: operands are fields of the word just fetched. */
-import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
+import { type Expr, f32, f64, i32, i64, select } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import { CAUSE, FAULT, raise, readControl, readField, writeControl, writeField, ZERO } from './access.ts'
 import { BLOCK_ENABLE, isBlockRefused, zeroBlock } from './cache-block.ts'
 import type { CoreFunctions } from './core-functions.ts'
+import { F32, F64, type Format, NX, trustedExponentCount } from './fp/format.ts'
 import { immediateField, registerField } from './instruction-fields.ts'
 import { control, EXIT, fastTlb, PAGE_BYTES, RAM_START } from './layout.ts'
 import { LOADS, STORES } from './memory-access.ts'
 import type {
   CsrKind,
+  FloatOperand,
+  FloatSource,
   ImmediateFormat,
   Instruction,
   LoadKind,
@@ -16,7 +19,7 @@ import type {
   StoreWidth,
   SystemKind,
 } from './semantics.ts'
-import { isFloatStore } from './semantics.ts'
+import { isFloatStore, SOURCE_FIELD } from './semantics.ts'
 import { fAddress, xAddress } from './state.ts'
 import { STATUS } from './status.ts'
 import { tlbOffset } from './tlb.ts'
@@ -118,20 +121,19 @@ class InterpretedOperands implements Operands {
     return this.#l.nextPc.get
   }
 
-  fs1(): Expr {
-    return i64.load(registerField(this.#l.word.get, 'rs1'), fAddress(0))
+  float(of: Format, source: FloatSource): FloatOperand {
+    const register = registerField(this.#l.word.get, SOURCE_FIELD[source])
+    return {
+      raw: i64.load(register, fAddress(0)),
+      value: (of === F64 ? f64 : f32).load(register, fAddress(0)),
+      isBoxed: of === F64 ? i32.const(1) : i32.eq(i32.load(register, fAddress(0) + 4), i32.const(-1)),
+    }
   }
 
-  fs2(): Expr {
-    return i64.load(registerField(this.#l.word.get, 'rs2'), fAddress(0))
-  }
-
-  fs3(): Expr {
-    return i64.load(registerField(this.#l.word.get, 'rs3'), fAddress(0))
-  }
-
-  setFd(value: Expr): void {
-    this.f.store('i64', registerField(this.#l.word.get, 'rd'), value, fAddress(0))
+  setFloat(of: Format, value: Expr): void {
+    const register = registerField(this.#l.word.get, 'rd')
+    this.f.store(of.name, register, value, fAddress(0))
+    if (of === F32) this.f.store('i32', register, i32.const(-1), fAddress(0) + 4)
   }
 
   /** mstatus.FS must not be Off. `changes`: the instruction may write a register or flag of the unit, whose state then counts as dirty. */
@@ -154,16 +156,21 @@ class InterpretedOperands implements Operands {
     return select(i32.eq(mode, i32.const(7)), i32.wrap(i64.shrU(readField('fcsr'), i64.const(5))), mode)
   }
 
-  roundsFast(): Expr {
-    const inexact = i32.and(i32.wrap(readField('fcsr')), i32.const(1))
-    return i32.and(i32.eqz(this.rounding()), inexact)
+  trustedExponents(of: Format): Expr {
+    const inexact = i32.and(i32.wrap(readField('fcsr')), i32.const(NX))
+    const isFast = i32.and(i32.eqz(this.rounding()), inexact)
+    return select(isFast, i32.const(trustedExponentCount(of)), ZERO)
+  }
+
+  exactly(body: () => void): void {
+    body()
   }
 
   load(kind: LoadKind, addressValue: Expr): Expr {
     const { f } = this
     const access = LOADS[kind]
     const address = f.keep(addressValue)
-    const value = f.temp('i64')
+    const value = f.temp(access.type)
     const entry = f.keep(
       i32.add(i32.add(tlbOffset(address.get), this.#l.modeOffset.get), i32.const(fastTlb(0, 'read'))),
     )
@@ -171,9 +178,9 @@ class InterpretedOperands implements Operands {
       i64.eq(i64.load(entry.get), i64.and(address.get, i64.const(-PAGE_BYTES | (access.bytes - 1)))),
       () => f.set(value, access.load(i32.add(i32.wrap(address.get), i32.load(entry.get, 8)))),
       () => {
-        f.set(value, this.library.call('loadSlow', address.get, i32.const(access.bytes)))
-        this.#afterSlow(() => f.set(value, this.#deviceRead(access.bytes)))
-        f.set(value, access.extend(value.get))
+        const bits = f.keep(this.library.call('loadSlow', address.get, i32.const(access.bytes)))
+        this.#afterSlow(() => f.set(bits, this.#deviceRead(access.bytes)))
+        f.set(value, access.extend(bits.get))
       },
       'likely',
     )
@@ -192,8 +199,9 @@ class InterpretedOperands implements Operands {
       i64.eq(i64.load(entry.get), i64.and(address.get, i64.const(-PAGE_BYTES | (access.bytes - 1)))),
       () => f.store(access.kind, i32.add(i32.wrap(address.get), i32.load(entry.get, 8)), value.get),
       () => {
-        this.library.do(f, 'storeSlow', address.get, i32.const(access.bytes), value.get)
-        this.#afterSlow(() => this.#deviceWrite(access.bytes, value.get))
+        const bits = f.keep(access.toBits(value.get))
+        this.library.do(f, 'storeSlow', address.get, i32.const(access.bytes), bits.get)
+        this.#afterSlow(() => this.#deviceWrite(access.bytes, bits.get))
       },
       'likely',
     )

@@ -43,17 +43,20 @@ const GROUP_BYTES_MAX = 512
 /** More groups known at a time than this occupy more registers of the host than their look-ups cost. */
 const GROUPS_KNOWN_MAX = 6
 
-/** How each load and store of the region is to find its page. */
+/**
+ * How each load and store of the region is to find its page: for each block, by the instruction's place in it. An
+ * instruction may be part of several blocks.
+ */
 export function planAccesses(
   blocks: readonly Block[],
   structure: Structure,
-): ReadonlyMap<PlacedInstruction, PlannedAccess> {
-  const plan = new Map<PlacedInstruction, PlannedAccess>()
+): readonly (readonly (PlannedAccess | null)[])[] {
+  const plan: (PlannedAccess | null)[][] = blocks.map(() => [])
   let origins = 0
   const newOrigin = (): number => origins++
   const visit = (node: number, known: Knowledge): void => {
     const block = blocks[node]
-    for (const one of block.instructions) known.step(one, plan)
+    plan[node] = block.instructions.map((one) => known.step(one))
     const ends = block.terminator.kind === 'call'
     for (const child of structure.children[node]) {
       const isFresh = ends || structure.isMerge[child] || structure.isLoopHeader[child]
@@ -82,10 +85,16 @@ class Knowledge {
     return new Knowledge(this.#newOrigin, this)
   }
 
-  step(one: PlacedInstruction, plan: Map<PlacedInstruction, PlannedAccess>): void {
+  /** Goes past an instruction. */
+  step(one: PlacedInstruction): PlannedAccess | null {
     const access = accessOf(one)
-    if (access !== null) plan.set(one, this.#place(one, access))
-    else if (mayChangeTranslations(one)) this.#groups = []
+    const planned = access === null ? null : this.#place(one, access)
+    if (access === null && mayChangeTranslations(one)) this.#groups = []
+    this.#follow(one)
+    return planned
+  }
+
+  #follow(one: PlacedInstruction): void {
     const written = integerFile.written(one)
     if (written === 0) return
     const rd = (one.word >>> 7) & 31

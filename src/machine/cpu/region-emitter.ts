@@ -17,12 +17,12 @@ import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import { readControl, readField, writeField, ZERO } from './access.ts'
 import { type Structure, structure } from './control-flow.ts'
 import { fastTlb, PAGE_BYTES } from './layout.ts'
+import { RegionFloat } from './region-float.ts'
 import type { Block, Place, Terminator } from './region-graph.ts'
 import { RegionMemory } from './region-memory.ts'
 import { type RegionContext, type RegionExits, RegionOperands } from './region-operands.ts'
 import { type RegionFlow, type RegisterFlow, registerFlow } from './register-flow.ts'
 import { integerFile } from './register-use.ts'
-import { isFloatStore } from './semantics.ts'
 import { xAddress } from './state.ts'
 import { tlbOffset } from './tlb.ts'
 
@@ -49,6 +49,7 @@ class RegionEmitter implements RegionExits {
   readonly page: Local
   readonly budget: Local
   readonly memory: RegionMemory
+  readonly floats: RegionFloat
   readonly #depth: Local
   readonly #exitPc: Local
   /** The block whose instructions are being emitted. */
@@ -71,7 +72,9 @@ class RegionEmitter implements RegionExits {
         for (const back of this.#inside(block)) this.#isCheckpoint[back] = true
     }
     this.#longestWay = this.#longestWays()
-    this.#flow = registerFlow(this.#regionFlow(), integerFile)
+    const flow = this.#regionFlow()
+    this.#flow = registerFlow(flow, integerFile)
+    this.floats = new RegionFloat(f, flow)
     const { touched } = this.#flow
     this.#registers = Array.from({ length: 32 }, (_, i) => ((touched >>> i) & 1 ? f.local('i64') : null))
     this.page = f.local('i64')
@@ -84,7 +87,7 @@ class RegionEmitter implements RegionExits {
   emit(): void {
     const { f } = this
     f.set(this.page, i64.and(f.paramLocals[0].get, i64.const(-PAGE_BYTES)))
-    this.#load(this.#flow.liveIn[0])
+    this.#load(0)
     this.#emitTree(0)
     f.unreachable()
   }
@@ -182,7 +185,8 @@ class RegionEmitter implements RegionExits {
     const elsewhere = i32.or(i32.ltS(this.budget.get, ZERO), i64.ne(readField('pc'), this.pc(returnOffset)))
     f.if(i32.or(elsewhere, this.#pageIsLost()), () => f.return(this.budget.get), undefined, 'unlikely')
     this.#dirty = 0
-    for (const back of this.#successors(node)) this.#load(this.#flow.liveIn[back])
+    this.floats.forget()
+    for (const back of this.#successors(node)) this.#load(back)
   }
 
   /** i32: whether a fetch from the region's page would now have to ask more than the fast fetch TLB, or find another page. */
@@ -240,10 +244,13 @@ class RegionEmitter implements RegionExits {
     return local
   }
 
-  #load(registers: number): void {
+  /** Loads the registers that are live at the beginning of a block. */
+  #load(node: number): void {
+    const registers = this.#flow.liveIn[node]
     this.#registers.forEach((local, i) => {
       if (local !== null && (registers >>> i) & 1) this.f.set(local, i64.load(ZERO, xAddress(i)))
     })
+    this.floats.load(node)
   }
 
   pc(offset: number): Expr {
@@ -254,6 +261,7 @@ class RegionEmitter implements RegionExits {
     this.#registers.forEach((local, i) => {
       if (local !== null && (this.#dirty >>> i) & 1) this.f.store('i64', ZERO, local.get, xAddress(i))
     })
+    this.floats.writeBack()
   }
 
   #inside(block: Block): number[] {
@@ -325,6 +333,7 @@ class RegionEmitter implements RegionExits {
     const { f } = this
     this.#current = node
     this.#dirty = this.#flow.dirtyIn[node]
+    this.floats.enter(node)
     const block = this.#blocks[node]
     const count = block.instructions.length
     if (this.#isCheckpoint[node]) {
@@ -332,27 +341,14 @@ class RegionEmitter implements RegionExits {
       f.if(i32.ltS(this.budget.get, needed), () => this.bail(block.offset, 0), undefined, 'unlikely')
     }
     if (count > 0) f.set(this.budget, i32.sub(this.budget.get, i32.const(count)))
-    let floatChecked = false
-    let roundingChecked = false
     let condition: Expr | null = null
     block.instructions.forEach((one, i) => {
-      const uses = one.instruction.uses
       f.scope(() => {
         const operands = new RegionOperands(this, one, count - i)
-        if (uses.includes('float') && !floatChecked) {
-          operands.requireFloat()
-          floatChecked = !isFloatStore(one.instruction)
-        }
-        if (uses.includes('rounding') && operands.hasDynamicRounding && !roundingChecked) {
-          operands.requireRounding()
-          roundingChecked = true
-        }
+        this.memory.begin(node, i)
+        operands.require()
         one.instruction.meaning(operands)
-        // A control register may have turned the unit off or changed its rounding mode.
-        if (uses.includes('system')) {
-          floatChecked = false
-          roundingChecked = false
-        }
+        if (one.instruction.uses.includes('system')) this.floats.afterSystem()
         condition = operands.condition
         if (condition !== null) this.#branch(node, condition)
       })
@@ -364,12 +360,14 @@ class RegionEmitter implements RegionExits {
     const { context, terminator: t } = this.#blocks[node]
     if (t.kind !== 'branch') throw new Error('a condition without a branch')
     const dirty = this.#dirty
+    const floats = this.floats.state
     this.f.if(
       condition,
       () => this.#go(node, { context, offset: t.taken }),
       () => {
         // Other blocks were emitted since.
         this.#dirty = dirty
+        this.floats.restore(floats)
         this.#go(node, { context, offset: t.otherwise })
       },
     )

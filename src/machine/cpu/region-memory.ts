@@ -7,7 +7,7 @@ import type { Structure } from './control-flow.ts'
 import { type AccessGroup, type Direction, type PlannedAccess, planAccesses } from './known-pages.ts'
 import { fastTlb, PAGE_BYTES } from './layout.ts'
 import { LOADS, STORES } from './memory-access.ts'
-import type { Block, PlacedInstruction } from './region-graph.ts'
+import type { Block } from './region-graph.ts'
 import type { Library, LoadKind, StoreWidth } from './semantics.ts'
 import { pageOfLastByte, tlbOffset } from './tlb.ts'
 
@@ -28,7 +28,9 @@ export interface MemoryExits {
 export class RegionMemory {
   readonly #f: FunctionBuilder
   readonly #context: MemoryContext
-  readonly #plan: ReadonlyMap<PlacedInstruction, PlannedAccess>
+  readonly #plan: ReturnType<typeof planAccesses>
+  /** Of the instruction that is being emitted. */
+  #planned: PlannedAccess | null = null
   /** For each slot of a group, the memory address of the group's first byte, or 0 when its page is not known. */
   readonly #places: Local[] = []
 
@@ -38,44 +40,41 @@ export class RegionMemory {
     this.#plan = planAccesses(blocks, structure)
   }
 
-  load(one: PlacedInstruction, kind: LoadKind, addressValue: Expr, exits: MemoryExits): Expr {
+  /** The emission of an instruction begins: its block and its place in it. */
+  begin(node: number, index: number): void {
+    this.#planned = this.#plan[node][index]
+  }
+
+  load(kind: LoadKind, addressValue: Expr, exits: MemoryExits): Expr {
     const f = this.#f
     const access = LOADS[kind]
     const address = f.keep(addressValue)
-    const value = f.temp('i64')
+    const value = f.temp(access.type)
     const { functionIndex } = this.#context.library
     this.#access(
-      one,
       address,
       access.bytes,
       (at, offset) => f.set(value, access.load(at, offset)),
       () => {
-        f.set(value, call('i64', functionIndex('loadSlow'), address.get, i32.const(access.bytes)))
+        const bits = f.keep(call('i64', functionIndex('loadSlow'), address.get, i32.const(access.bytes)))
         f.if(readControl('fault'), () => exits.before(), undefined, 'unlikely')
-        f.set(value, access.extend(value.get))
+        f.set(value, access.extend(bits.get))
       },
     )
     return value.get
   }
 
-  store(
-    one: PlacedInstruction,
-    width: StoreWidth,
-    addressValue: Expr,
-    stored: Expr,
-    exits: MemoryExits,
-  ): void {
+  store(width: StoreWidth, addressValue: Expr, stored: Expr, exits: MemoryExits): void {
     const f = this.#f
     const access = STORES[width]
     const address = f.keep(addressValue)
     this.#access(
-      one,
       address,
       access.bytes,
       (at, offset) => f.store(access.kind, at, stored, offset),
       () => {
         const storeSlow = this.#context.library.functionIndex('storeSlow')
-        f.call(storeSlow, address.get, i32.const(access.bytes), stored)
+        f.call(storeSlow, address.get, i32.const(access.bytes), access.toBits(stored))
         this.#afterStoreSlow(exits)
       },
     )
@@ -132,16 +131,10 @@ export class RegionMemory {
   }
 
   /** `hit` gets a memory address and what to add to it; `missed` does the access by the slow path. */
-  #access(
-    one: PlacedInstruction,
-    address: Local,
-    bytes: number,
-    hit: (at: Expr, offset: number) => void,
-    missed: () => void,
-  ): void {
+  #access(address: Local, bytes: number, hit: (at: Expr, offset: number) => void, missed: () => void): void {
     const f = this.#f
-    const planned = this.#plan.get(one)
-    if (planned === undefined) throw new Error('an access that was not planned')
+    const planned = this.#planned
+    if (planned === null) throw new Error('an access that was not planned')
     const { group, offset } = planned
     const missedHere = (): void => {
       missed()

@@ -1,16 +1,30 @@
 /** The region compiler's side of each instruction's meaning: operands are constants and locals. */
 import { call, type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Local } from '../../wasm/function.ts'
-import { CAUSE, readControl, readField, writeField, ZERO } from './access.ts'
+import { CAUSE, readControl, readField, writeField } from './access.ts'
 import { BLOCK_ENABLE, isBlockRefused } from './cache-block.ts'
+import { type Format, RMM } from './fp/format.ts'
 import { type Layout, MODE, RAM_START } from './layout.ts'
+import type { RegionFloat } from './region-float.ts'
 import { isCall, isReturn, type PlacedInstruction } from './region-graph.ts'
 import type { MemoryExits, RegionMemory } from './region-memory.ts'
-import type { CsrKind, Library, LoadKind, Operands, StoreWidth, SystemKind } from './semantics.ts'
-import { isFloatStore } from './semantics.ts'
-import { fAddress } from './state.ts'
+import { asksForTrust, registerOf } from './register-use.ts'
+import type {
+  CsrKind,
+  FloatOperand,
+  FloatSource,
+  Library,
+  LoadKind,
+  Operands,
+  StoreWidth,
+  SystemKind,
+} from './semantics.ts'
+import { SOURCE_FIELD } from './semantics.ts'
 import { STATUS } from './status.ts'
 import { refused } from './traps.ts'
+
+/** The rounding mode that says to use the dynamic one. */
+const DYNAMIC = 7
 
 /** What all regions of a module share. */
 export interface RegionContext {
@@ -28,6 +42,7 @@ export interface RegionExits {
   readonly context: RegionContext
   readonly budget: Local
   readonly memory: RegionMemory
+  readonly floats: RegionFloat
   /** Reads an integer register. */
   register(register: number): Expr
   /** Writes an integer register other than x0. */
@@ -90,57 +105,51 @@ export class RegionOperands implements Operands {
     return this.#emitter.pc(this.#one.offset + this.#one.length)
   }
 
-  fs1(): Expr {
-    return i64.load(ZERO, this.#float(15))
+  float(of: Format, source: FloatSource): FloatOperand {
+    return this.#emitter.floats.read(of, registerOf(this.#one.word, SOURCE_FIELD[source]))
   }
 
-  fs2(): Expr {
-    return i64.load(ZERO, this.#float(20))
+  setFloat(of: Format, value: Expr): void {
+    this.#emitter.floats.write(of, registerOf(this.#one.word, 'rd'), value)
   }
 
-  fs3(): Expr {
-    return i64.load(ZERO, this.#float(27))
+  /** What must hold before the instruction is begun. */
+  require(): void {
+    const { floats } = this.#emitter
+    floats.require(this.#one, () => this.#bail())
+    // Where the mode is looked at before a result is trusted, that is soon enough.
+    if (this.#hasDynamicRounding && !asksForTrust(this.#one.instruction)) this.#requireRounding()
   }
 
-  setFd(value: Expr): void {
-    this.f.store('i64', ZERO, value, this.#float(7))
+  #requireRounding(): void {
+    this.f.if(i32.gtU(this.rounding(), i32.const(RMM)), () => this.#bail(), undefined, 'unlikely')
   }
 
-  /** The unit must be on; for an instruction that changes its state, that state must be dirty already. */
-  requireFloat(): void {
-    const state = i64.and(readField('mstatus'), i64.const(STATUS.fs))
-    const refused = isFloatStore(this.#one.instruction) ? i64.eqz(state) : i64.ne(state, i64.const(STATUS.fs))
-    this.f.if(refused, () => this.#bail(), undefined, 'unlikely')
-  }
-
-  get hasDynamicRounding(): boolean {
-    return this.#staticRounding() === 7
-  }
-
-  requireRounding(): void {
-    this.f.if(i32.gtU(this.rounding(), i32.const(4)), () => this.#bail(), undefined, 'unlikely')
+  get #hasDynamicRounding(): boolean {
+    return this.#one.instruction.uses.includes('rounding') && this.#staticRounding() === DYNAMIC
   }
 
   rounding(): Expr {
     const fixed = this.#staticRounding()
-    return fixed === 7 ? i32.wrap(i64.shrU(readField('fcsr'), i64.const(5))) : i32.const(fixed)
+    return fixed === DYNAMIC ? i32.wrap(i64.shrU(readField('fcsr'), i64.const(5))) : i32.const(fixed)
   }
 
-  roundsFast(): Expr {
-    const fcsr = i32.wrap(readField('fcsr'))
-    const fixed = this.#staticRounding()
-    if (fixed === 0) return i32.and(fcsr, i32.const(1))
-    if (fixed !== 7) return ZERO
-    // frm is zero and the inexact flag is up.
-    return i32.eq(i32.and(fcsr, i32.const(0xe1)), i32.const(1))
+  trustedExponents(of: Format): Expr {
+    return this.#emitter.floats.trusted(of)
+  }
+
+  exactly(body: () => void): void {
+    if (this.#hasDynamicRounding) this.#requireRounding()
+    body()
+    this.#emitter.floats.afterFlags()
   }
 
   load(kind: LoadKind, address: Expr): Expr {
-    return this.#emitter.memory.load(this.#one, kind, address, this.#memoryExits)
+    return this.#emitter.memory.load(kind, address, this.#memoryExits)
   }
 
   store(width: StoreWidth, address: Expr, stored: Expr): void {
-    this.#emitter.memory.store(this.#one, width, address, stored, this.#memoryExits)
+    this.#emitter.memory.store(width, address, stored, this.#memoryExits)
   }
 
   atomic(width: 32 | 64, address: Expr, change: (old: Expr) => Expr): Expr {
@@ -267,10 +276,6 @@ export class RegionOperands implements Operands {
 
   #read(shift: number): Expr {
     return this.#emitter.register((this.#one.word >>> shift) & 31)
-  }
-
-  #float(shift: number): number {
-    return fAddress((this.#one.word >>> shift) & 31)
   }
 
   /** Aligned RAM with a fast entry; anything else is the interpreter's. */

@@ -100,7 +100,7 @@ function union(instructions: readonly PlacedInstruction[], of: (one: PlacedInstr
 }
 
 /** Visits the nodes in turn until no visit changes anything. */
-function settle(nodes: readonly number[], visit: (node: number) => boolean): void {
+export function settle(nodes: readonly number[], visit: (node: number) => boolean): void {
   let changed = true
   while (changed) {
     changed = false

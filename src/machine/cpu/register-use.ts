@@ -4,14 +4,32 @@
  * Found by asking the instruction's meaning, so that the meaning stays the only description there is: it is
  * evaluated once, with operands that note what they are asked for.
  */
-import { type Expr, i32, i64 } from '../../wasm/expr.ts'
+import { constant, type Expr, f32, f64, i32, i64 } from '../../wasm/expr.ts'
 import { FunctionBuilder } from '../../wasm/function.ts'
+import { F64, type Format } from './fp/format.ts'
+import { LOADS } from './memory-access.ts'
 import type { PlacedInstruction } from './region-graph.ts'
-import type { Instruction, Library, LoadKind, Operands, StoreWidth, SystemKind } from './semantics.ts'
+import type {
+  FloatOperand,
+  FloatSource,
+  Instruction,
+  Library,
+  LoadKind,
+  Operands,
+  StoreWidth,
+  SystemKind,
+} from './semantics.ts'
+
+import { SOURCE_FIELD } from './semantics.ts'
 
 /** The fields of an instruction word that name registers, by the lowest of their five bits. */
 const FIELD_SHIFT = { rd: 7, rs1: 15, rs2: 20, rs3: 27 } as const
 type Field = keyof typeof FIELD_SHIFT
+
+/** The register that a field of an instruction word names. */
+export function registerOf(word: number, field: Field): number {
+  return (word >>> FIELD_SHIFT[field]) & 31
+}
 
 /** One of the two register files, and what an instruction does with it. */
 export interface RegisterFile {
@@ -32,9 +50,24 @@ export const floatFile: RegisterFile = {
   written: ({ word, instruction }) => bits(word, usesOf(instruction).floatsWritten),
 }
 
+/** Floating-point registers that an instruction reads or writes as numbers of a format, a bit for each. */
+export function numbersOf(format: 'f32' | 'f64', { word, instruction }: PlacedInstruction): number {
+  return bits(word, usesOf(instruction).numbers[format])
+}
+
+/** Whether it writes a single. */
+export function writesSingle(instruction: Instruction): boolean {
+  return usesOf(instruction).numbers.f32.has('rd')
+}
+
+/** Whether the instruction takes results of the host only where the rounding mode is known to be the usual one. */
+export function asksForTrust(instruction: Instruction): boolean {
+  return usesOf(instruction).asksForTrust
+}
+
 function bits(word: number, fields: ReadonlySet<Field>): number {
   let mask = 0
-  for (const field of fields) mask |= 1 << ((word >>> FIELD_SHIFT[field]) & 31)
+  for (const field of fields) mask |= 1 << registerOf(word, field)
   return mask
 }
 
@@ -56,6 +89,9 @@ class UseProbe implements Operands {
   readonly integersWritten = new Set<Field>()
   readonly floatsRead = new Set<Field>()
   readonly floatsWritten = new Set<Field>()
+  /** Fields whose registers are read or written as numbers of a format. */
+  readonly numbers = { f32: new Set<Field>(), f64: new Set<Field>() } as const
+  asksForTrust = false
   readonly f = new FunctionBuilder([], [])
   readonly library: Library = { functionIndex: () => 0 }
 
@@ -83,32 +119,36 @@ class UseProbe implements Operands {
     return i64.const(0)
   }
 
-  fs1(): Expr {
-    return noted(this.floatsRead, 'rs1')
+  float(of: Format, source: FloatSource): FloatOperand {
+    this.floatsRead.add(SOURCE_FIELD[source])
+    this.numbers[of.name].add(SOURCE_FIELD[source])
+    return {
+      raw: i64.const(0),
+      value: (of === F64 ? f64 : f32).const(0),
+      isBoxed: i32.eqz(i32.const(0)),
+    }
   }
 
-  fs2(): Expr {
-    return noted(this.floatsRead, 'rs2')
-  }
-
-  fs3(): Expr {
-    return noted(this.floatsRead, 'rs3')
-  }
-
-  setFd(_value: Expr): void {
+  setFloat(of: Format, _value: Expr): void {
     this.floatsWritten.add('rd')
+    this.numbers[of.name].add('rd')
   }
 
   rounding(): Expr {
     return i32.const(0)
   }
 
-  roundsFast(): Expr {
-    return i32.const(0)
+  trustedExponents(_of: Format): Expr {
+    this.asksForTrust = true
+    return i32.eqz(i32.const(0))
   }
 
-  load(_kind: LoadKind, _address: Expr): Expr {
-    return i64.const(0)
+  exactly(body: () => void): void {
+    body()
+  }
+
+  load(kind: LoadKind, _address: Expr): Expr {
+    return constant(LOADS[kind].type, 0)
   }
 
   store(_width: StoreWidth, _address: Expr, _value: Expr): void {}

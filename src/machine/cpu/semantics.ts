@@ -1,5 +1,6 @@
 import type { Expr } from '../../wasm/expr.ts'
 import type { FunctionBuilder } from '../../wasm/function.ts'
+import type { Format } from './fp/format.ts'
 
 /**
  * What an instruction's meaning is written in terms of.
@@ -26,18 +27,25 @@ export interface Operands {
   pc(): Expr
   nextPc(): Expr
 
-  /** Floating-point source registers as raw 64 bits, i64. */
-  fs1(): Expr
-  fs2(): Expr
-  fs3(): Expr
-  /** Writes fd: raw 64 bits, i64. */
-  setFd(value: Expr): void
+  /** A floating-point source register as a number of a format. */
+  float(of: Format, source: FloatSource): FloatOperand
+  /** Writes fd: a number of the host (f64 or f32); a single is NaN-boxed. The bits are kept, those of a NaN too. */
+  setFloat(of: Format, value: Expr): void
   /** The effective rounding mode (frm when the instruction says dynamic), i32 in 0..4: checked to be valid. */
   rounding(): Expr
-  /** i32, non-zero when the rounding mode is to nearest even and the inexact flag is already raised: the fast path may be taken. */
-  roundsFast(): Expr
+  /**
+   * How many of a format's exponents, counted from 2, a result of the host may have to be taken as it is, i32: all normal ones
+   * (`trustedExponentCount`) when rounding is to nearest even and the inexact flag is already raised; otherwise 0. Where the instruction
+   * says the rounding mode itself, the meaning must look at it; where it is dynamic, a mode that is none gives 0.
+   */
+  trustedExponents(of: Format): Expr
+  /** Does `body`, out of the usual way: it may read the dynamic rounding mode and raise flags. */
+  exactly(body: () => void): void
 
-  /** A memory access of the guest. Traps precisely; `load` returns the value, extended to 64 bits as the kind says. */
+  /**
+   * A memory access of the guest. Traps precisely; `load` returns the value, extended to 64 bits as the kind says, or a number of
+   * the host.
+   */
   load(kind: LoadKind, address: Expr): Expr
   store(kind: StoreWidth, address: Expr, value: Expr): void
   /** Reads, then writes what `change` makes of the old value (both extended to 64 bits); faults as a store. Returns the old value. */
@@ -57,8 +65,24 @@ export interface Operands {
   system(kind: SystemKind): void
 }
 
-export type LoadKind = 'i8' | 'u8' | 'i16' | 'u16' | 'i32' | 'u32' | 'i64'
-export type StoreWidth = 8 | 16 | 32 | 64
+export type FloatSource = 'fs1' | 'fs2' | 'fs3'
+
+/** The field of the instruction word that names each source. */
+export const SOURCE_FIELD = { fs1: 'rs1', fs2: 'rs2', fs3: 'rs3' } as const
+
+/** A register read as a number. */
+export interface FloatOperand {
+  /** All 64 bits, i64. */
+  readonly raw: Expr
+  /** The number (f64 or f32) that the bits of the format's width are. */
+  readonly value: Expr
+  /** i32: whether the register holds a number of this format; if not, it counts as the canonical NaN. Constant where that is known. */
+  readonly isBoxed: Expr
+}
+
+export type LoadKind = 'i8' | 'u8' | 'i16' | 'u16' | 'i32' | 'u32' | 'i64' | 'f32' | 'f64'
+/** Bits of an integer, or a number of the host. */
+export type StoreWidth = 8 | 16 | 32 | 64 | 'f32' | 'f64'
 export type CsrKind = 'csrrw' | 'csrrs' | 'csrrc' | 'csrrwi' | 'csrrsi' | 'csrrci'
 export type BlockKind = 'cbo.inval' | 'cbo.clean' | 'cbo.flush'
 export type SystemKind = 'ecall' | 'ebreak' | 'mret' | 'sret' | 'wfi' | 'sfence.vma' | BlockKind | CsrKind

@@ -6,7 +6,7 @@
  * other register read as a single is the canonical NaN. Inside a function a value is its plain encoding, zero
  * extended; `unbox` and `box` are the two crossings.
  */
-import { type Expr, i32, i64, select } from '../../../wasm/expr.ts'
+import { type Expr, f32, f64, i32, i64, select } from '../../../wasm/expr.ts'
 import type { FunctionBuilder } from '../../../wasm/function.ts'
 import { field } from '../state.ts'
 
@@ -123,6 +123,33 @@ export function isSafelyNormal(of: Format, raw: Expr): Expr {
   const exponentOnTop = i64.shl(raw, i64.const(64 - of.signBit))
   const count = BigInt(of.exponentOnes - 2)
   return i64.ltU(i64.sub(exponentOnTop, i64.const(2n << exponentAt)), i64.const(count << exponentAt))
+}
+
+/** Exponents of results that need no second look: `isTrusted`. */
+export function trustedExponentCount(of: Format): number {
+  return of.exponentOnes - 2
+}
+
+/**
+ * Whether the exponent field of a number of the host, less two, is below `exponents`, i32. With `trustedExponentCount` that says what
+ * `isSafelyNormal` says of bits; with 0 it is never so.
+ */
+export function isTrusted(of: Format, value: Expr, exponents: Expr): Expr {
+  const upper =
+    of === F64
+      ? i32.wrap(i64.shrU(i64.reinterpret(value), i64.const(of.fractionBits)))
+      : i32.shrU(i32.reinterpret(value), i32.const(of.fractionBits))
+  return i32.ltU(i32.and(i32.sub(upper, i32.const(2)), i32.const(of.exponentOnes)), exponents)
+}
+
+/** The number of the host that a raw register holds if it holds one of this format; the bits are kept. */
+export function numberOf(of: Format, raw: Expr): Expr {
+  return of === F64 ? f64.reinterpret(raw) : f32.reinterpret(i32.wrap(raw))
+}
+
+/** The raw register for a number of the host. */
+export function rawOf(of: Format, value: Expr): Expr {
+  return of === F64 ? i64.reinterpret(value) : box(F32, i64.extendU(i32.reinterpret(value)))
 }
 
 /** Raises exception flags: an i64 of fflags bits, or a constant. */

@@ -2,11 +2,12 @@
  * One floating-point instruction as a Wasm function, for tests and measurements: the least implementation of the
  * operands that a meaning is written in terms of.
  */
-import { type Expr, i32, i64 } from '../../../wasm/expr.ts'
+import { type Expr, i32, i64, select } from '../../../wasm/expr.ts'
 import type { FunctionBuilder, Local } from '../../../wasm/function.ts'
 import { ModuleBuilder } from '../../../wasm/module.ts'
 import type { Instruction, Operands } from '../semantics.ts'
 import { field } from '../state.ts'
+import { F64, isBoxed, numberOf, rawOf, trustedExponentCount } from './format.ts'
 import { defineFloatLibrary } from './library.ts'
 
 /** An instruction's operands and rounding mode → what it writes to its destination. */
@@ -44,15 +45,15 @@ function operandsOf(
     imm: unavailable('an immediate'),
     pc: unavailable('pc'),
     nextPc: unavailable('the next pc'),
-    fs1: () => fs1.get,
-    fs2: () => fs2.get,
-    fs3: () => fs3.get,
-    setFd: (value) => f.set(result, value),
-    rounding: () => rounding,
-    roundsFast: () => {
-      if (isNearestEven.kind !== 'const') return i32.and(isNearestEven, inexactRaised)
-      return isNearestEven.value === 0 ? isNearestEven : inexactRaised
+    float: (of, source) => {
+      const raw = { fs1, fs2, fs3 }[source].get
+      return { raw, value: numberOf(of, raw), isBoxed: of === F64 ? i32.const(1) : isBoxed(raw) }
     },
+    setFloat: (of, value) => f.set(result, rawOf(of, value)),
+    rounding: () => rounding,
+    trustedExponents: (of) =>
+      select(i32.and(isNearestEven, inexactRaised), i32.const(trustedExponentCount(of)), i32.const(0)),
+    exactly: (body) => body(),
     load: unavailable('memory'),
     store: unavailable('memory'),
     atomic: unavailable('memory'),

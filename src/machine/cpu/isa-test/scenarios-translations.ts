@@ -216,4 +216,50 @@ export const TRANSLATION_SCENARIOS: readonly Scenario[] = [
       story.toMachine()
     },
   },
+  {
+    name: 'two ways through the same instructions, one from the middle of another, each with its own look-up',
+    build(story) {
+      const { asm } = story
+      // LUI x7, whose upper half alone is C.NOP: control that arrives two bytes on meets the same loads after it.
+      const overlapping = 0x0001_03b7
+      story.usualTables()
+      turnOn(story)
+      for (const [way, frame] of [
+        ['over', 1],
+        ['into', 1],
+        ['over', 0],
+        ['into', 0],
+      ] as const) {
+        const [merge, middle] = [asm.label(), asm.label()]
+        for (const n of [0, 1]) {
+          asm.li(5, page(n))
+          for (const offset of [0, 8, 16]) {
+            asm.li(6, 1000 * n + offset)
+            asm.emit('sd', 6, 5, offset)
+          }
+        }
+        // Control arrives, so a region begins here.
+        story.enter(SUPERVISOR)
+        asm.li(12, page(1 - frame))
+        asm.li(10, page(frame))
+        asm.li(13, way === 'into' ? 0 : 1)
+        // A group in the first place for one; then a place with two ways to it, where nothing is known.
+        asm.emit('ld', 6, 12, 0)
+        asm.emit('ld', 6, 12, 8)
+        asm.emitTo(merge, 'beq', 12, 0)
+        asm.emit('addi', 0, 0, 0)
+        asm.bind(merge)
+        asm.emitTo(middle, 'beq', 13, 0)
+        asm.emit('ld', 6, 10, 8)
+        asm.bytes(Uint8Array.of(overlapping & 0xff, (overlapping >> 8) & 0xff))
+        asm.bind(middle)
+        asm.bytes(Uint8Array.of((overlapping >> 16) & 0xff, overlapping >>> 24))
+        asm.emit('ld', 20, 10, 0)
+        asm.emit('ld', 21, 10, 16)
+        story.log(`${way}, first`, 20, 1000 * frame)
+        story.log(`${way}, second`, 21, 1000 * frame + 16)
+        story.toMachine()
+      }
+    },
+  },
 ]
