@@ -68,8 +68,8 @@ export const coreSignatures = {
   interpret: [['i32'], ['i32']],
   /** A compiled region's type. Continues at `pc` in compiled code if there is any; else returns with the pc stored. */
   dispatch: [REGION_PARAMS, REGION_RESULTS],
-  /** SRET: leaves the hart in its new state and returns the new pc. */
-  returnFromSupervisor: [[], ['i64']],
+  /** SRET: (budget left) → new pc; leaves the hart in its new state. */
+  returnFromSupervisor: [['i32'], ['i64']],
   /** SFENCE.VMA: (address, 1 when an address was given). */
   fence: [['i64', 'i32'], []],
   /** (pc, code table entry's memory address): counts a visit; queues the entry when it became hot. */

@@ -115,7 +115,13 @@ function statusValue(): Expr {
   return i64.or(readField('mstatus'), i64.shl(i64.extendU(dirty), i64.const(63)))
 }
 
-function writeStatus(f: FunctionBuilder, core: CoreFunctions, value: Expr, writable: number): void {
+function writeStatus(
+  f: FunctionBuilder,
+  core: CoreFunctions,
+  value: Expr,
+  writable: number,
+  budget: Expr,
+): void {
   const next = f.keep(i64.or(merge(readField('mstatus'), value, BigInt(writable)), i64.const(UXL_SXL_64)))
   // MPP = 2 is reserved: the field keeps its value (WARL).
   f.if(i64.eq(i64.and(next.get, i64.const(STATUS.mpp)), i64.const(2 << 11)), () =>
@@ -126,7 +132,7 @@ function writeStatus(f: FunctionBuilder, core: CoreFunctions, value: Expr, writa
   )
   writeField(f, 'mstatus', next.get)
   core.do(f, 'setMode')
-  attendToInterrupts(f, core, ZERO)
+  attendToInterrupts(f, core, budget)
 }
 
 /** A counter runs with the retired count; writing it sets an offset. */
@@ -167,7 +173,7 @@ const registers: readonly Register[] = [
   {
     number: 0x100,
     read: () => i64.and(statusValue(), i64.const(SUPERVISOR_STATUS_READABLE | (1n << 63n))),
-    write: (f, v, core) => writeStatus(f, core, v, SUPERVISOR_STATUS_WRITABLE),
+    write: (f, v, core, budget) => writeStatus(f, core, v, SUPERVISOR_STATUS_WRITABLE, budget),
   },
   {
     number: 0x104,
@@ -228,7 +234,7 @@ const registers: readonly Register[] = [
   {
     number: 0x300,
     read: () => statusValue(),
-    write: (f, v, core) => writeStatus(f, core, v, STATUS_WRITABLE),
+    write: (f, v, core, budget) => writeStatus(f, core, v, STATUS_WRITABLE, budget),
   },
   plain(0x301, 'misa', 0n),
   plain(0x302, 'medeleg', BigInt(DELEGABLE)),

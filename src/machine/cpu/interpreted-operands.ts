@@ -293,7 +293,7 @@ class InterpretedOperands implements Operands {
         return
       case 'sret':
         f.if(refused(1, STATUS.tsr), () => this.#illegal())
-        f.set(this.#l.pc, this.library.call('returnFromSupervisor'))
+        f.set(this.#l.pc, this.library.call('returnFromSupervisor', this.#l.budget.get))
         f.br(this.#labels.checked)
         return
       case 'mret':

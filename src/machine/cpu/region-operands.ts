@@ -212,7 +212,9 @@ export class RegionOperands implements Operands {
         return
       case 'sret':
         f.if(refused(1, STATUS.tsr), () => this.#bail(), undefined, 'unlikely')
-        this.#emitter.leaveUnlessAttention(call('i64', core('returnFromSupervisor')))
+        this.#emitter.leaveUnlessAttention(
+          call('i64', core('returnFromSupervisor'), this.#emitter.budget.get),
+        )
         return
       case 'sfence.vma':
         f.if(refused(1, STATUS.tvm), () => this.#bail(), undefined, 'unlikely')

@@ -53,7 +53,7 @@ export function defineTraps(core: CoreFunctions): void {
 
 /** SRET: back to SPP; the next SPP is U. */
 function defineReturnFromSupervisor(core: CoreFunctions): void {
-  core.define('returnFromSupervisor', (f) => {
+  core.define('returnFromSupervisor', (f, budget) => {
     const spp = f.keep(i64.shrU(status(STATUS.spp), i64.const(8)))
     const kept = i64.and(
       readField('mstatus'),
@@ -63,16 +63,24 @@ function defineReturnFromSupervisor(core: CoreFunctions): void {
     writeField(f, 'mstatus', i64.or(i64.or(kept, sie), i64.const(STATUS.spie)))
     writeField(f, 'privilege', spp.get)
     core.do(f, 'setMode')
-    attendToInterrupts(f, core, ZERO)
+    attendToInterrupts(f, core, budget)
     f.return(readField('sepc'))
   })
 }
 
-/** Asks for attention if an interrupt is pending that may now be enabled. */
+/**
+ * Asks for attention if an interrupt is pending that is now enabled. `budget` is what is left after the instruction
+ * that enabled it: a timer that falls due later in the chunk is the run loop's, which ends the chunk there.
+ */
 export function attendToInterrupts(f: FunctionBuilder, core: CoreFunctions, budget: Expr): void {
-  f.if(i32.eqz(i64.eqz(i64.and(core.call('pending', budget), readField('mie')))), () =>
-    writeControl(f, 'attention', i32.const(1)),
-  )
+  const ready = f.keep(i64.and(core.call('pending', budget), readField('mie')))
+  f.if(i64.ne(ready.get, i64.const(0)), () => {
+    const forMachine = i64.and(ready.get, i64.xor(readField('mideleg'), i64.const(-1)))
+    const masked = i64.eqz(i64.or(status(STATUS.sie), forMachine))
+    f.if(i32.eqz(i32.and(masked, i64.eq(readField('privilege'), i64.const(1)))), () =>
+      writeControl(f, 'attention', i32.const(1)),
+    )
+  })
 }
 
 /** MRET: back to MPP; the next MPP is U; MPRV is cleared unless M returns to itself. */
