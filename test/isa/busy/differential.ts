@@ -39,8 +39,11 @@ export interface BusyFailure {
 const QEMU_TIMEOUT_MS = 10_000
 /** Ten times what a program is made to take. */
 const PROGRAM_RETIRED_MAX = 1_000_000n
-/** Regions must be compiled while a program runs, some early, some after its tables and code have changed. */
-const THRESHOLDS = [1, 2, 3, 5, 8, 20, 50] as const
+/**
+ * Regions must be compiled while a program runs, some early, some after its tables and code have changed. With one
+ * visit most of the time would go into compiling what the next patch throws away.
+ */
+const THRESHOLDS = [2, 3, 5, 8, 8, 20, 20, 50] as const
 const LINES_MAX = 20
 
 /** A batch of programs with successive seeds, and how it is run. */

@@ -20,7 +20,7 @@ import {
   WINDOW_PAGES,
 } from './layout.ts'
 import type { BusyFunction, BusyProgram, Flavour, FunctionKind, Step } from './program.ts'
-import { randomEdit } from './tables.ts'
+import { randomEdit, randomOwnEdit } from './tables.ts'
 
 const FUNCTIONS_MAX = 18
 /** No more functions once there is so much code: the last one and main must fit as well. */
@@ -279,7 +279,7 @@ class Generator {
     this.#cost += this.#times * 60
     const roll = random.below(100)
     if (roll < 30) return { kind: 'service', service: SERVICE.edit, value: null }
-    if (roll < 42) return { kind: 'edit', edit: randomEdit(random, this.#region, this.#flavour) }
+    if (roll < 42) return { kind: 'edit', edit: randomOwnEdit(random, this.#region, this.#flavour) }
     if (roll < 62) return this.#patch()
     if (roll < 74) return { kind: 'throw' }
     if (roll < 82) return { kind: 'service', service: SERVICE.switchSpace, value: 0 }
@@ -408,7 +408,9 @@ class Generator {
         out.push({ mnemonic: 'csrrc', operands: [0, CSR.sstatus, REGISTER.word] })
         break
       case 3:
-        out.push({ mnemonic: 'csrrw', operands: [this.#runs.destination(), CSR.stval, this.#runs.source()] })
+        // Written and not read: what an illegal instruction leaves in it is not fixed by the manual.
+        out.push({ mnemonic: 'csrrw', operands: [0, CSR.stval, this.#runs.source()] })
+        out.push({ mnemonic: 'csrrs', operands: [this.#runs.destination(), CSR.sie, 0] })
         break
       default: {
         const rd = this.#runs.destination()

@@ -57,6 +57,8 @@ const CONTEXT = { pc: 0, status: 8, span: 16, link: 24, catch: 32, bytes: 64 } a
 const HANDLED = [6, 7, 28, 29, 30, 31] as const
 const [A, B, C, D, E, F] = HANDLED
 const AREA = 5
+/** Behind the registers, and behind two more that the log saves. */
+const SAVED_MPRV = 8 * (HANDLED.length + 2)
 
 export const MACHINE_AREA = SAVED.machine
 export const SUPERVISOR_AREA = SAVED.supervisor
@@ -137,7 +139,9 @@ class Handler {
     for (const [n, x] of HANDLED.entries()) asm.emit('sd', x, AREA, 8 * n)
     if (this.#isMachine) {
       asm.li(A, STATUS.mprv)
-      asm.emit('csrrc', 0, status, A)
+      asm.emit('csrrc', B, status, A)
+      asm.emit('and', B, B, A)
+      asm.emit('sd', B, AREA, SAVED_MPRV)
     }
     asm.emit('csrrs', A, cause, 0)
     asm.emitTo(interrupt, 'blt', A, 0)
@@ -158,9 +162,16 @@ class Handler {
     asm.emit('csrrs', A, epc, 0)
     asm.emit('addi', A, A, 4)
     asm.emit('csrrw', 0, epc, A)
-    asm.bind(this.#retry)
+    const out = asm.here()
     this.#restore()
     asm.emit(back)
+    asm.bind(this.#retry)
+    if (this.#isMachine) {
+      // What is tried again needs the rights it had.
+      asm.emit('ld', A, AREA, SAVED_MPRV)
+      asm.emit('csrrs', 0, status, A)
+    }
+    asm.emitTo(out, 'jal', 0)
 
     asm.bind(interrupt)
     this.#interrupt()

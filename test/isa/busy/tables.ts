@@ -111,14 +111,26 @@ export function satp(region: number, space: number): bigint {
 
 /** A random edit. For QEMU it is fenced as the manual demands; for our engines alone it may not be. */
 export function randomEdit(random: Random, region: number, flavour: Flavour): Edit {
-  return random.chance(12) ? superpageEdit(random, region, flavour) : leafEdit(random, region, flavour)
+  return random.chance(12) ? superpageEdit(random, region, flavour) : leafEdit(random, region, flavour, true)
 }
 
-function leafEdit(random: Random, region: number, flavour: Flavour): Edit {
+/**
+ * An edit for code to make by itself: for QEMU none of the code's own entries, since what is fetched between the
+ * store and the fence may come from the old or the new page.
+ */
+export function randomOwnEdit(random: Random, region: number, flavour: Flavour): Edit {
+  return flavour === 'engines'
+    ? randomEdit(random, region, flavour)
+    : leafEdit(random, region, flavour, false)
+}
+
+const CODE_PERCENT = 55
+
+function leafEdit(random: Random, region: number, flavour: Flavour, mayBeCode: boolean): Edit {
   const leaf = random.pick(LEAVES)
-  const roll = random.below(100)
+  const roll = mayBeCode ? random.below(100) : random.between(CODE_PERCENT, 99)
   const page =
-    roll < 55
+    roll < CODE_PERCENT
       ? random.below(CODE_PAGES)
       : roll < 85
         ? PAGE.window + random.below(WINDOW_PAGES)
