@@ -5,7 +5,7 @@ import { Assembler } from '../machine/cpu/isa-test/assembler.ts'
 import { writeElf } from '../machine/cpu/isa-test/elf.ts'
 import { CLOCK_RATE } from '../machine/cpu/isa-test/engine.ts'
 import { encode } from '../machine/cpu/isa-test/instructions.ts'
-import { layoutFor } from '../machine/cpu/layout.ts'
+import { layoutFor, MODE } from '../machine/cpu/layout.ts'
 import { createMachine as createWaitingMachine } from '../machine/create.ts'
 import { createMachine } from './create.ts'
 import { CompilerError } from './errors.ts'
@@ -95,10 +95,11 @@ test('a thread that fails says so where its work is taken', async () => {
     shared: true,
   })
   const compiler = new WorkerCompiler({ layout, memory, floatFunctions: [] })
-  const code = new Uint8Array(PAGE_BYTES)
+  const view = new DataView(memory.buffer)
   // A floating-point addition, whose library the thread has not been told of.
-  new DataView(code.buffer).setUint32(0, encode('fadd.d', 1, 2, 3, 0), true)
-  compiler.request([{ page: 0, offset: 0, mode: 3, code, heat: new Int32Array(PAGE_BYTES / 2) }])
+  view.setUint32(layout.ram, encode('fadd.d', 1, 2, 3, 0), true)
+  view.setUint32(layout.pageCode + MODE.machine * layout.pageCount * 4, layout.codeTables, true)
+  compiler.request([{ page: 0, offset: 0, mode: MODE.machine }])
   const taken = async (): Promise<unknown> => {
     for (;;) {
       const compiled = compiler.take()

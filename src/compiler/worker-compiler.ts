@@ -2,15 +2,17 @@
 import { extname } from 'node:path'
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import type { CompilerSetup, RegionCompiler } from '../machine/cpu/region-compiler.ts'
-import type { CompiledModule, RegionRequest } from '../machine/cpu/region-module.ts'
+import type { CompiledModule, RegionPlace } from '../machine/cpu/region-module.ts'
 import { setCompileFlags } from './compile-flags.ts'
 import { CompilerError } from './errors.ts'
+import { createRequestRing, type RequestRing, writeRequests } from './request-ring.ts'
 
 /** The thread's module has the ending of this one: .ts from source, .js when packed. */
 const THREAD_URL = new URL(`./compile-thread${extname(import.meta.url)}`, import.meta.url)
 
 export interface CompileThreadData {
   readonly setup: CompilerSetup
+  readonly requests: RequestRing
   readonly port: MessagePort
   /** How many modules were posted, so that taking none costs a look at one word. */
   readonly posted: Int32Array<SharedArrayBuffer>
@@ -22,6 +24,9 @@ export type CompileReport =
 
 export class WorkerCompiler implements RegionCompiler {
   readonly #port: MessagePort
+  readonly #requests = createRequestRing()
+  /** What the ring had no room for. */
+  #backlog: RegionPlace[] = []
   readonly #posted = new Int32Array(new SharedArrayBuffer(4))
   #taken = 0
 
@@ -29,7 +34,7 @@ export class WorkerCompiler implements RegionCompiler {
     setCompileFlags()
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
-    const data: CompileThreadData = { setup, port: port2, posted: this.#posted }
+    const data: CompileThreadData = { setup, requests: this.#requests, port: port2, posted: this.#posted }
     const worker = new Worker(THREAD_URL, {
       workerData: data,
       transferList: [port2],
@@ -40,11 +45,9 @@ export class WorkerCompiler implements RegionCompiler {
     port1.unref()
   }
 
-  request(requests: readonly RegionRequest[]): void {
-    this.#port.postMessage(
-      requests,
-      requests.flatMap(({ code, heat }) => [code.buffer, heat.buffer]),
-    )
+  request(places: readonly RegionPlace[]): void {
+    this.#backlog.push(...places)
+    this.#backlog = this.#backlog.slice(writeRequests(this.#requests, this.#backlog))
   }
 
   /** Throws a CompilerError when the thread has failed. */
@@ -53,6 +56,8 @@ export class WorkerCompiler implements RegionCompiler {
     const received = receiveMessageOnPort(this.#port)
     if (received === undefined) return null
     this.#taken = (this.#taken + 1) | 0
+    // What it compiled made room.
+    if (this.#backlog.length > 0) this.request([])
     const report = received.message as CompileReport
     if (report.kind === 'failed') throw new CompilerError(report.detail)
     return report.compiled

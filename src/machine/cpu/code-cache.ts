@@ -6,9 +6,9 @@
  * very bytes that were compiled, so nothing needs to be known about what happened in between.
  */
 import { type Core, FUNCTION_TABLE_SIZE } from './core.ts'
-import { CODE_LINE_BYTES, CODE_TABLE_BYTES, control, MODE, PAGE_BYTES, QUEUE_ENTRY_BYTES } from './layout.ts'
-import type { RegionCompiler } from './region-compiler.ts'
-import type { CompiledModule, CompiledRegion, RegionRequest } from './region-module.ts'
+import { CODE_LINE_BYTES, control, MODE, PAGE_BYTES, QUEUE_ENTRY_BYTES } from './layout.ts'
+import { codeTableOf, type RegionCompiler } from './region-compiler.ts'
+import type { CompiledModule, CompiledRegion, RegionPlace } from './region-module.ts'
 
 export class CodeCache {
   readonly #core: Core
@@ -75,35 +75,16 @@ export class CodeCache {
   #request(): void {
     const count = this.#words[control.queueLength / 4]
     this.#words[control.queueLength / 4] = 0
-    const requests: RegionRequest[] = []
+    const places: RegionPlace[] = []
     for (let i = 0; i < count; i++) {
       const entry = this.#core.layout.queue + i * QUEUE_ENTRY_BYTES
       const mode = this.#view.getInt32(entry + 12, true)
+      const at = this.#view.getUint32(entry + 8, true) - this.#core.layout.ram
       // Code of mode `other` runs under permissions that change with the status register: interpreted.
-      if (mode !== MODE.other) requests.push(this.#requestFor(this.#view.getUint32(entry + 8, true), mode))
+      if (mode === MODE.other) continue
+      places.push({ page: Math.floor(at / PAGE_BYTES), offset: at % PAGE_BYTES, mode })
     }
-    if (requests.length > 0) this.#compiler.request(requests)
-  }
-
-  /** `address` is the entry point's place in memory. */
-  #requestFor(address: number, mode: number): RegionRequest {
-    const { ram } = this.#core.layout
-    const page = Math.floor((address - ram) / PAGE_BYTES)
-    const start = ram + page * PAGE_BYTES
-    const table = this.#codeTable(page, mode)
-    return {
-      page,
-      offset: address - start,
-      mode,
-      code: this.#bytes.slice(start, start + PAGE_BYTES),
-      heat: this.#words.slice(table / 4, (table + CODE_TABLE_BYTES) / 4),
-    }
-  }
-
-  /** The address of a page's code table, or 0 when it has none, or none any more. */
-  #codeTable(page: number, mode: number): number {
-    const { pageCode, pageCount } = this.#core.layout
-    return this.#words[(pageCode + (mode * pageCount + page) * 4) / 4]
+    if (places.length > 0) this.#compiler.request(places)
   }
 
   #install({ module, regions }: CompiledModule): void {
@@ -119,7 +100,7 @@ export class CodeCache {
     for (const { page, mode, offset, lines, name } of current) {
       const slot = this.#freeSlots.pop() ?? this.#nextSlot++
       exports.table.set(slot, instance.exports[name])
-      this.#words[(this.#codeTable(page, mode) + offset * 2) / 4] = slot
+      this.#words[(codeTableOf(this.#words, this.#core.layout, page, mode) + offset * 2) / 4] = slot
       const slots = this.#slotsOfPage.get(page)
       if (slots === undefined) this.#slotsOfPage.set(page, [slot])
       else slots.push(slot)
@@ -133,7 +114,7 @@ export class CodeCache {
 
   /** Whether a region may be installed: its place waits for one, and its code is what was compiled. */
   #isCurrent(region: CompiledRegion): boolean {
-    const table = this.#codeTable(region.page, region.mode)
+    const table = codeTableOf(this.#words, this.#core.layout, region.page, region.mode)
     // All code was forgotten meanwhile.
     if (table === 0) return false
     const place = (table + region.offset * 2) / 4

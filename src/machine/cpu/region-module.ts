@@ -29,14 +29,18 @@ export interface RegionTarget {
   readonly floatFunctions: readonly FunctionSignature[]
 }
 
-/** An entry point to compile, with all that is known of it at the moment of asking. */
-export interface RegionRequest {
+/** An entry point, told apart by where its code lies and how that is translated. */
+export interface RegionPlace {
   /** Number of the page of RAM. */
   readonly page: number
   /** Byte offset of the entry point in it. */
   readonly offset: number
   /** Translation mode its code runs in. */
   readonly mode: number
+}
+
+/** An entry point to compile, with all that is known of it. */
+export interface RegionRequest extends RegionPlace {
   /** The page's bytes. */
   readonly code: Uint8Array<ArrayBuffer>
   /** Its code table: for each halfword a slot (positive), or less the number of visits. */
@@ -44,10 +48,7 @@ export interface RegionRequest {
 }
 
 /** What became of a request. */
-export interface CompiledRegion {
-  readonly page: number
-  readonly offset: number
-  readonly mode: number
+export interface CompiledRegion extends RegionPlace {
   /** The bytes that were compiled. */
   readonly code: Uint8Array<ArrayBuffer>
   /** A bit for each line of the page that holds an instruction of the region. */

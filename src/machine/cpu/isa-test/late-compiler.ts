@@ -3,7 +3,7 @@
  * never. The machine must come to the same state as without it.
  */
 import { type CompilerSetup, type RegionCompiler, SynchronousCompiler } from '../region-compiler.ts'
-import type { CompiledModule, RegionRequest } from '../region-module.ts'
+import type { CompiledModule, RegionPlace } from '../region-module.ts'
 import type { Random } from './random.ts'
 
 /** How often a look finds something that is there. */
@@ -20,8 +20,8 @@ export class LateCompiler implements RegionCompiler {
     this.#random = random
   }
 
-  request(requests: readonly RegionRequest[]): void {
-    this.#inner.request(requests)
+  request(places: readonly RegionPlace[]): void {
+    this.#inner.request(places)
     for (let ready = this.#inner.take(); ready !== null; ready = this.#inner.take()) {
       if (!this.#random.chance(LOST_PERCENT)) this.#waiting.push(ready)
     }
