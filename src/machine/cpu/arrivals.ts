@@ -34,12 +34,12 @@ export class Arrivals {
     return entry > 0 || entry <= -USUAL_VISITS_MIN
   }
 
-  /** Offsets near another at which control arrives usually, in order; at most `count`. */
-  usualNear(offset: number, spanBytes: number, count: number): number[] {
+  /** Offsets near another at which control arrives usually, nearest first. */
+  usualNear(offset: number, spanBytes: number): number[] {
     const found: number[] = []
     const first = Math.max(0, offset - spanBytes)
     const last = Math.min(2 * this.#heat.length - 2, offset + spanBytes)
-    for (let at = first; at <= last && found.length < count; at += 2) if (this.isUsual(at)) found.push(at)
-    return found
+    for (let at = first; at <= last; at += 2) if (this.isUsual(at)) found.push(at)
+    return found.sort((a, b) => Math.abs(a - offset) - Math.abs(b - offset))
   }
 }

@@ -18,7 +18,7 @@ import { readControl, readField, writeField, ZERO } from './access.ts'
 import { type Structure, structure } from './control-flow.ts'
 import { fastTlb, PAGE_BYTES } from './layout.ts'
 import { RegionFloat } from './region-float.ts'
-import type { Block, Place, Terminator } from './region-graph.ts'
+import { type Block, type Place, SWITCH_OFFSET, type Terminator } from './region-graph.ts'
 import { RegionMemory } from './region-memory.ts'
 import { type RegionContext, type RegionExits, RegionOperands } from './region-operands.ts'
 import { type RegionFlow, type RegisterFlow, registerFlow } from './register-flow.ts'
@@ -64,7 +64,7 @@ class RegionEmitter implements RegionExits {
     this.#indexOf = new Map(blocks.map((b, i) => [placeKey(b), i]))
     this.#structure = structure({
       successors: blocks.map((b) => this.#inside(b)),
-      labelled: new Set(blocks.flatMap((b) => (b.terminator.kind === 'computed' ? this.#inside(b) : []))),
+      labelled: new Set(blocks.flatMap((b) => (b.terminator.kind === 'switch' ? this.#inside(b) : []))),
     })
     this.#isCheckpoint = blocks.map((_, i) => i === 0 || this.#structure.isLoopHeader[i])
     for (const block of blocks) {
@@ -104,23 +104,25 @@ class RegionEmitter implements RegionExits {
     this.f.returnCall(this.#dispatch(), this.#exitPc.get, this.budget.get, this.#depth.get)
   }
 
-  /** A computed jump: by a table to the places in the region that are known as targets, else out of it. */
+  /** A computed jump: to the region's switch if it has one, else out of the region. */
   jumpTo(pc: Expr): void {
+    this.f.set(this.#exitPc, pc)
+    if (this.#successors(this.#current).length === 0) this.#leave()
+  }
+
+  /** Goes by a table to the places of the region that are known as targets of computed jumps, else out of it. */
+  #switch(node: number): void {
     const { f } = this
-    f.set(this.#exitPc, pc)
-    const node = this.#current
     const targets = this.#successors(node)
-    if (targets.length > 0) {
-      f.block((elsewhere) => {
-        f.brIf(elsewhere, i64.ne(i64.and(this.#exitPc.get, i64.const(-PAGE_BYTES)), this.page.get))
-        const offsets = targets.map((to) => this.#blocks[to].offset)
-        const first = Math.min(...offsets)
-        const labels = new Array<Label>((Math.max(...offsets) - first) / 2 + 1).fill(elsewhere)
-        for (const to of targets) labels[(this.#blocks[to].offset - first) / 2] = this.#labelOf(node, to)
-        const inPage = i32.and(i32.wrap(this.#exitPc.get), i32.const(PAGE_BYTES - 1))
-        f.brTable(i32.shrU(i32.sub(inPage, i32.const(first)), i32.const(1)), labels, elsewhere)
-      })
-    }
+    f.block((elsewhere) => {
+      f.brIf(elsewhere, i64.ne(i64.and(this.#exitPc.get, i64.const(-PAGE_BYTES)), this.page.get))
+      const offsets = targets.map((to) => this.#blocks[to].offset)
+      const first = Math.min(...offsets)
+      const labels = new Array<Label>((Math.max(...offsets) - first) / 2 + 1).fill(elsewhere)
+      for (const to of targets) labels[(this.#blocks[to].offset - first) / 2] = this.#labelOf(node, to)
+      const inPage = i32.and(i32.wrap(this.#exitPc.get), i32.const(PAGE_BYTES - 1))
+      f.brTable(i32.shrU(i32.sub(inPage, i32.const(first)), i32.const(1)), labels, elsewhere)
+    })
     this.#leave()
   }
 
@@ -139,6 +141,10 @@ class RegionEmitter implements RegionExits {
   returnTo(pc: Expr): void {
     const { f } = this
     const { terminator } = this.#blocks[this.#current]
+    if (terminator.kind === 'computed' && this.#successors(this.#current).length > 0) {
+      f.set(this.#exitPc, pc)
+      return
+    }
     if (terminator.kind !== 'return' || terminator.to === null) {
       this.#return(pc)
       return
@@ -338,7 +344,12 @@ class RegionEmitter implements RegionExits {
     const count = block.instructions.length
     if (this.#isCheckpoint[node]) {
       const needed = i32.const(this.#longestWay[node])
-      f.if(i32.ltS(this.budget.get, needed), () => this.bail(block.offset, 0), undefined, 'unlikely')
+      const bail = (): void => {
+        // A switch is at no place: control is on its way to the target.
+        if (block.terminator.kind === 'switch') this.#bail()
+        else this.bail(block.offset, 0)
+      }
+      f.if(i32.ltS(this.budget.get, needed), bail, undefined, 'unlikely')
     }
     if (count > 0) f.set(this.budget, i32.sub(this.budget.get, i32.const(count)))
     let condition: Expr | null = null
@@ -379,6 +390,9 @@ class RegionEmitter implements RegionExits {
     else if (t.kind === 'call') this.#go(node, { context, offset: t.returnTo })
     else if (t.kind === 'enter') this.#go(node, t.to)
     else if (t.kind === 'return' && t.to !== null) this.#go(node, t.to)
+    else if (t.kind === 'computed' && this.#successors(node).length > 0)
+      this.#go(node, { context, offset: SWITCH_OFFSET })
+    else if (t.kind === 'switch') this.#switch(node)
     else if (t.kind === 'stop') this.bail(t.at, 0)
     // The others were emitted by the instruction itself.
   }
@@ -418,6 +432,8 @@ function successorsOf({ context, terminator }: Block): readonly Place[] {
     case 'return':
       return terminator.to === null ? [] : [terminator.to]
     case 'computed':
+      return [own(SWITCH_OFFSET)]
+    case 'switch':
       return terminator.targets.map(own)
     case 'leave':
     case 'stop':

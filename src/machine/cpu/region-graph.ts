@@ -41,8 +41,10 @@ export type Terminator =
   | { readonly kind: 'enter'; readonly to: Place }
   /** A return, in an inlined callee most likely to `to`. */
   | { readonly kind: 'return'; readonly to: Place | null }
-  /** Jumps to a computed place; `targets` are places inside the region where such jumps were seen to go. */
-  | { readonly kind: 'computed'; readonly targets: readonly number[] }
+  /** Jumps to a computed place, most likely one of those that the region's `switch` knows. */
+  | { readonly kind: 'computed' }
+  /** Where all computed jumps of a region meet: `targets` are places inside it where such jumps were seen to go. */
+  | { readonly kind: 'switch'; readonly targets: readonly number[] }
   /** Leaves the region. */
   | { readonly kind: 'leave' }
   /** The next instruction is the interpreter's. */
@@ -91,12 +93,31 @@ export function findRegion(page: DataView, entry: number, arrivals: Arrivals): B
 function bodyFrom(page: DataView, entry: number, arrivals: Arrivals, guesses: boolean): Block[] {
   const placed = explore(page, [entry], arrivals)
   if (!placed.has(entry)) return []
-  const hasComputedJump = [...placed.values()].some((one) => terminatorOf(one, []).kind === 'computed')
-  if (!hasComputedJump || !guesses) return cutBlocks(entry, placed, leadersOf(entry, placed, []), [])
-  const targets = arrivals.usualNear(entry, SWITCH_SPAN_BYTES, COMPUTED_TARGETS_MAX)
-  const withTargets = explore(page, [entry, ...targets], arrivals)
-  const known = targets.filter((t) => withTargets.has(t))
-  return cutBlocks(entry, withTargets, leadersOf(entry, withTargets, known), known)
+  const hasComputedJump = [...placed.values()].some((one) => terminatorOf(one).kind === 'computed')
+  const near = hasComputedJump && guesses ? nearTargets(page, entry, arrivals) : []
+  if (near.length === 0) return cutBlocks(entry, placed, leadersOf(entry, placed, []))
+  const withTargets = explore(page, [entry, ...near], arrivals)
+  const targets = near.filter((t) => withTargets.has(t))
+  return [
+    ...cutBlocks(entry, withTargets, leadersOf(entry, withTargets, targets)),
+    { context: 0, offset: SWITCH_OFFSET, instructions: [], terminator: { kind: 'switch', targets } },
+  ]
+}
+
+/** The block of the region's switch is at no place of the page. */
+export const SWITCH_OFFSET = -1
+
+/** Where control arrives near an entry point, but for places behind calls: there it arrives by returns. */
+function nearTargets(page: DataView, entry: number, arrivals: Arrivals): number[] {
+  const isBehindCall = (offset: number): boolean =>
+    [2, 4].some((length) => {
+      const before = place(page, offset - length)
+      return before?.length === length && terminatorOf(before).kind === 'call'
+    })
+  return arrivals
+    .usualNear(entry, SWITCH_SPAN_BYTES)
+    .filter((offset) => !isBehindCall(offset))
+    .slice(0, COMPUTED_TARGETS_MAX)
 }
 
 /** Cases of a switch lie close to it; further away other functions begin. */
@@ -176,14 +197,14 @@ function isReservedRounding(word: number): boolean {
 
 /** Known places control may go to inside the region. */
 function successors(one: PlacedInstruction): number[] {
-  const terminator = terminatorOf(one, [])
+  const terminator = terminatorOf(one)
   if (terminator.kind === 'branch') return [terminator.otherwise, terminator.taken]
   if (terminator.kind === 'jump') return [terminator.to]
   if (terminator.kind === 'call') return [terminator.returnTo]
   return []
 }
 
-function terminatorOf(one: PlacedInstruction, targets: readonly number[]): Terminator {
+function terminatorOf(one: PlacedInstruction): Terminator {
   const next = one.offset + one.length
   if (one.instruction.immediate === 'B') {
     return { kind: 'branch', taken: one.offset + one.immediate, otherwise: next }
@@ -196,7 +217,7 @@ function terminatorOf(one: PlacedInstruction, targets: readonly number[]): Termi
   if (name === 'jal' && !links) return { kind: 'jump', to: one.offset + one.immediate }
   // A link through another register is a stub's: it goes to one place, which is not here.
   if (name === 'jalr' && !links)
-    return isReturn(one.word) ? { kind: 'return', to: null } : { kind: 'computed', targets }
+    return ((one.word >>> 15) & 31) === RETURN_ADDRESS ? { kind: 'return', to: null } : { kind: 'computed' }
   return { kind: 'leave' }
 }
 
@@ -219,7 +240,6 @@ function cutBlocks(
   entry: number,
   placed: ReadonlyMap<number, PlacedInstruction>,
   leaders: ReadonlySet<number>,
-  targets: readonly number[],
 ): Block[] {
   const blocks: Block[] = []
   const starts = [entry, ...[...leaders].filter((l) => l !== entry && placed.has(l)).sort((a, b) => a - b)]
@@ -235,7 +255,7 @@ function cutBlocks(
       }
       instructions.push(one)
       offset += one.length
-      if (one.instruction.uses.includes('flow')) terminator = terminatorOf(one, targets)
+      if (one.instruction.uses.includes('flow')) terminator = terminatorOf(one)
       else if (leaders.has(offset)) terminator = { kind: 'fall', to: offset }
     }
     blocks.push({ context: 0, offset: start, instructions, terminator })

@@ -2,11 +2,20 @@
  * Calls and returns in all the shapes that programs have: deep recursion, calls that never return, returns to
  * somewhere else, coroutines. An engine that maps guest calls to calls of its own must not show it.
  */
+import { encode } from './instructions.ts'
+import { CAUSE, CSR, PTE, STATUS, SUPERVISOR } from './privileged.ts'
 import type { Scenario } from './scenario.ts'
+import { RESUME } from './scenario-handlers.ts'
+import { LAYOUT } from './scenario-layout.ts'
+import { ALL, page, READ_WRITE, turnOn, window } from './sv39-window.ts'
 
 /** Above everything else in the image's memory, and far below the end of the smallest RAM. */
 const STACK_TOP = 0x80f0_0000
 const DEPTH = 100_000
+/** Away from the places that the code around it takes in the TLB of fetches. */
+const CALLER_PAGE = 100
+/** Enough for every place on the way to be compiled. */
+const TIMES = 10
 
 export const CALL_SCENARIOS: readonly Scenario[] = [
   {
@@ -197,4 +206,94 @@ export const CALL_SCENARIOS: readonly Scenario[] = [
       }
     },
   },
+  {
+    name: "a callee that puts its caller's page elsewhere and fences that address: the return finds the new page",
+    build(story) {
+      const { asm } = story
+      // No superpages: a fence by address then spares the translations of the code around it.
+      story.smallTables()
+      story.entry(LAYOUT.leafTable, CALLER_PAGE, page(0), ALL)
+      // Frames 0 and 1 call through x20 and go on at x21, each with its own number.
+      for (const n of [0, 1]) {
+        asm.li(5, page(n))
+        const code = [encode('jalr', 1, 20, 0), encode('addi', 10, 0, n + 7), encode('jalr', 0, 21, 0)]
+        code.forEach((word, i) => {
+          asm.li(6, word)
+          asm.emit('sw', 6, 5, 4 * i)
+        })
+      }
+      asm.emit('fence.i')
+      const [callee, over, again, after] = [asm.label(), asm.label(), asm.label(), asm.label()]
+      asm.emitTo(over, 'jal', 0)
+      asm.bind(callee)
+      asm.emit('sd', 13, 12, 0)
+      asm.emit('sfence.vma', 9, 0)
+      asm.emit('jalr', 0, 1, 0)
+      asm.bind(over)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.li(9, window(CALLER_PAGE))
+      asm.li(12, LAYOUT.leafTable + 8 * CALLER_PAGE)
+      asm.li(13, leaf(page(1), ALL))
+      asm.li(14, leaf(page(0), ALL))
+      asm.loadAddress(20, callee)
+      asm.loadAddress(21, after)
+      asm.li(22, TIMES)
+      asm.li(23, 0)
+      asm.bind(again)
+      asm.emit('sd', 14, 12, 0)
+      asm.emit('sfence.vma', 9, 0)
+      asm.emit('jalr', 0, 9, 0)
+      asm.bind(after)
+      asm.emit('add', 23, 23, 10)
+      asm.emit('addi', 22, 22, -1)
+      asm.emitTo(again, 'bne', 22, 0)
+      story.log('the sum of what the new page says', 23, TIMES * 8)
+      story.toMachine()
+    },
+  },
+  {
+    name: "a callee that takes its caller's access to user pages away",
+    build(story) {
+      const { asm } = story
+      story.usualTables()
+      story.entry(LAYOUT.leafTable, 0, page(0), READ_WRITE | PTE.u)
+      const [work, callee, over, refused] = [asm.label(), asm.label(), asm.label(), asm.label()]
+      asm.emitTo(over, 'jal', 0)
+      asm.bind(work)
+      asm.emit('addi', 22, 1, 0)
+      asm.emit('jalr', 1, 20, 0)
+      asm.bind(refused)
+      asm.emit('ld', 6, 10, 0)
+      asm.emit('jalr', 0, 22, 0)
+      asm.bind(callee)
+      asm.emit('csrrc', 0, CSR.sstatus, 11)
+      asm.emit('jalr', 0, 1, 0)
+      asm.bind(over)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.li(10, window(0))
+      asm.li(11, STATUS.sum)
+      asm.loadAddress(20, callee)
+      for (const time of ['first', 'second', 'third', 'fourth']) {
+        const next = asm.label()
+        asm.emit('csrrs', 0, CSR.sstatus, 11)
+        asm.emit('ld', 6, 10, 0)
+        asm.loadAddress(RESUME, next)
+        asm.emitTo(work, 'jal', 1)
+        asm.bind(next)
+        story.expectTrap(`the load behind the call, ${time} time`, {
+          cause: CAUSE.loadPage,
+          from: SUPERVISOR,
+          value: window(0),
+          pc: refused,
+        })
+      }
+      story.toMachine()
+    },
+  },
 ]
+
+function leaf(physical: number, flags: number): bigint {
+  return ((BigInt(physical) >> 12n) << 10n) | BigInt(flags)
+}
