@@ -36,6 +36,8 @@ export interface LoopLabels {
   readonly next: Label
   /** The same, by a jump: there may be compiled code. */
   readonly arrive: Label
+  /** The same, by a branch ahead. */
+  readonly pass: Label
   /** Control goes on at `pc`. */
   readonly leave: Label
   /** The single step must execute this instruction. */
@@ -185,7 +187,7 @@ class DecodedOperands implements Operands {
       const isBack = f.keep(i32.ltS(this.#offset(), i32.const(0)))
       this.#goWithin(() => {
         f.brIf(this.#labels.arrive, isBack.get)
-        f.br(this.#labels.next)
+        f.br(this.#labels.pass)
       })
       f.set(this.#state.arrived, isBack.get)
       f.br(this.#labels.leave)

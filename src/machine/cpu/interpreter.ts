@@ -72,15 +72,19 @@ export function defineInterpreter(core: CoreFunctions, options: InterpreterOptio
                 f.loop((next) => {
                   f.block((arrive) => {
                     f.block((ahead) => {
-                      f.if(i32.eqz(s.budget.get), () => stopAtPc(stopped), undefined, 'unlikely')
-                      emitDispatch(
-                        f,
-                        core,
-                        s,
-                        handlers,
-                        { next, ahead, arrive, leave: again, single },
-                        undecoded,
-                      )
+                      f.block((pass) => {
+                        f.if(i32.eqz(s.budget.get), () => stopAtPc(stopped), undefined, 'unlikely')
+                        emitDispatch(
+                          f,
+                          core,
+                          s,
+                          handlers,
+                          { next, ahead, arrive, pass, leave: again, single },
+                          undecoded,
+                        )
+                      })
+                      countPass(f, s, options)
+                      f.br(next)
                     })
                     // The fetch TLB is asked whenever the page of the pc changes.
                     f.brIf(turn, i32.eqz(i32.and(s.at.get, i32.const(PAGE_BYTES - 1))), 'unlikely')
@@ -188,6 +192,22 @@ function countArrival(f: FunctionBuilder, s: State, options: InterpreterOptions,
     'likely',
   )
 }
+
+/**
+ * A place that a branch ahead leads to belongs to the region of the code before it, and is compiled by itself only
+ * if it is arrived at otherwise. It is counted to show that it runs, up to a part of what makes a place hot.
+ */
+function countPass(f: FunctionBuilder, s: State, options: InterpreterOptions): void {
+  const slot = f.keep(entrySlot(s))
+  const heat = f.keep(i32.load(slot.get))
+  const most = i32.const(-Math.floor(options.hotThreshold / PASSES_SHARE))
+  f.if(i32.and(i32.leS(heat.get, ZERO), i32.gtS(heat.get, most)), () =>
+    f.store('i32', slot.get, i32.sub(heat.get, i32.const(1))),
+  )
+}
+
+/** Enough to tell what is rare, and far from hot. */
+const PASSES_SHARE = 4
 
 /** Executes the instruction at `at` by its record, if there is one of these very bytes. */
 function emitDispatch(
