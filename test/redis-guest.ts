@@ -1,7 +1,7 @@
 /** A `tiny` in a test cluster with a client that counts in its Redis: what the takeover tests and measurements watch. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RedisCounter } from '../src/cli/redis-counter.ts'
-import { bootOf, POWER_OFF_INPUT } from '../src/cli/vm-boot.ts'
+import { bootOf, POWER_OFF_INPUT, startOf } from '../src/cli/vm-boot.ts'
 import type { VmStatus } from '../src/cluster/vm-status.ts'
 import type { OpenedImage } from '../src/image/directory.ts'
 import type { TestCluster } from './test-cluster.ts'
@@ -34,12 +34,14 @@ export async function startRedisGuest(
   name: string,
   options: RedisGuestOptions = {},
 ): Promise<RedisGuest> {
+  const memoryBytes = image.manifest.memoryMiB * 1024 * 1024
   const { publish } = await world.cluster.run({
     name,
     image: image.manifest.name,
     boot: bootOf(image, name, undefined),
+    start: await startOf({ image, name, memoryBytes }),
     powerOffInput: POWER_OFF_INPUT,
-    memoryBytes: image.manifest.memoryMiB * 1024 * 1024,
+    memoryBytes,
     publish: [{ hostPort: 0, guestPort: REDIS_PORT }],
     protect: options.protect ?? true,
   })

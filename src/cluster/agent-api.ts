@@ -1,6 +1,6 @@
 /** The shapes a host agent takes and gives on its control socket. */
 import { z } from 'zod'
-import { bootSchema, peerSchema } from '../replica/config.ts'
+import { bootSchema, peerSchema, startSchema } from '../replica/config.ts'
 import { replicaStatusSchema } from '../replica/status.ts'
 
 /** As host names (RFC 1123, 2.1): names go into paths, keys of the store and the guest's network. */
@@ -16,6 +16,7 @@ export const replicaOrderSchema = z.object({
   generation: z.int().min(1),
   peer: peerSchema.nullable(),
   boot: bootSchema.nullable(),
+  start: startSchema.nullable(),
   memoryBytes: z.int().positive(),
   powerOffInput: z.array(z.string()).nullable(),
   mac: z.string(),

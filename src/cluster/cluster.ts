@@ -4,7 +4,8 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { callControl, openStream } from '../control/client.ts'
 import { GatewayClient } from '../net/gateway-control.ts'
-import type { Boot, Peer } from '../replica/config.ts'
+import { GUEST_MAC } from '../net/passt.ts'
+import type { Boot, Peer, Start } from '../replica/config.ts'
 import { replicaStatusSchema } from '../replica/status.ts'
 import { openDirectoryStore } from '../store/directory.ts'
 import type { Store } from '../store/store.ts'
@@ -39,6 +40,8 @@ export interface RunOptions {
   readonly image: string
   /** What to boot; null only with a machine module that needs nothing. */
   readonly boot: Boot | null
+  /** The snapshot to go on from instead of booting. */
+  readonly start?: Start | null
   readonly memoryBytes: number
   readonly publish: readonly Publish[]
   readonly protect: boolean
@@ -127,7 +130,7 @@ export class Cluster {
     })
     try {
       const { linkAddress } = await this.#gateway.info()
-      const mac = Buffer.concat([Buffer.from([0x52, 0x54, 0x00]), randomBytes(3)]).toString('hex')
+      const mac = Buffer.from(GUEST_MAC).toString('hex')
       const record: VmRecord = {
         name: options.name,
         image: options.image,
@@ -143,6 +146,7 @@ export class Cluster {
         vm: options.name,
         generation,
         boot: options.boot,
+        start: options.start ?? null,
         powerOffInput: options.powerOffInput,
         memoryBytes: options.memoryBytes,
         mac,

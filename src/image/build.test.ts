@@ -33,6 +33,7 @@ async function publishTiny(recipe: string): Promise<void> {
       initrd,
       append: tiny.append,
       memoryMiB: tiny.memoryMiB,
+      savable: false,
     }),
   })
 }

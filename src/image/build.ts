@@ -139,6 +139,7 @@ async function assemble(
       initrd,
       append: recipe.append,
       memoryMiB: recipe.memoryMiB,
+      savable: recipe.savable ?? false,
     }),
   })
 }

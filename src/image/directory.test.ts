@@ -40,6 +40,7 @@ function built(
       initrd: initrdArtifact,
       append: 'console=ttyS0',
       memoryMiB: 256,
+      savable: false,
     }),
   }
 }

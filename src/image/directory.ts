@@ -4,6 +4,7 @@
  *     IMAGES/NAME            a link to the build in use, or a directory that someone brought
  *     IMAGES/.builds/        builds: kernel, initrd, manifest.json
  *     IMAGES/.packages/      apt's directories
+ *     IMAGES/.snapshots/     snapshots of booted images, made again when they are missing
  *
  * A build is replaced by moving the link, so whoever opened the old one goes on reading the old one.
  */
@@ -76,15 +77,30 @@ export function buildsDirectory(): string {
  * @throws ImageError `IMAGE_NAME_INVALID`, `IMAGE_NOT_FOUND`, `IMAGE_CORRUPT` or `IMAGE_FORMAT_UNSUPPORTED`.
  */
 export async function openImage(name: string): Promise<OpenedImage> {
+  const image = await findImage(name)
+  await verifyImage(image)
+  return image
+}
+
+/** Finds an image by its manifest; its files are not looked at. Throws as `openImage`. */
+export async function findImage(name: string): Promise<OpenedImage> {
   const directory = await realDirectory(name)
   const manifest = await readManifest(name, directory)
-  const image = {
+  return {
     manifest,
     kernelPath: join(directory, KERNEL_FILE),
     initrdPath: join(directory, INITRD_FILE),
   }
-  await Promise.all([verify(image.kernelPath, manifest.kernel), verify(image.initrdPath, manifest.initrd)])
-  return image
+}
+
+/** Verifies every byte of an image. Throws IMAGE_CORRUPT. */
+export async function verifyImage({ manifest, kernelPath, initrdPath }: OpenedImage): Promise<void> {
+  await Promise.all([verify(kernelPath, manifest.kernel), verify(initrdPath, manifest.initrd)])
+}
+
+/** Where snapshots of booted images are kept. */
+export function snapshotsDirectory(): string {
+  return join(imagesDirectory(), '.snapshots')
 }
 
 /** All images, sorted by name. Reads manifests only: what is listed as usable may still fail to open. */

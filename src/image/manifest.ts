@@ -31,6 +31,8 @@ const MANIFEST = z.object({
   append: z.string(),
   /** Guest memory in MiB unless the user gives another size. */
   memoryMiB: z.number().int().positive(),
+  /** Whether its init can be saved before it has an identity; images that were built before this was known cannot. */
+  savable: z.boolean().default(false),
 })
 
 export type ImageManifest = z.infer<typeof MANIFEST>

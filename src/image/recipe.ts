@@ -35,6 +35,11 @@ export interface ImageRecipe {
   readonly append: string
   /** The default guest memory in MiB. */
   readonly memoryMiB: number
+  /**
+   * Whether its init knows `understudy.snapshot` on the kernel command line: to wait, at the point up to which all
+   * machines are the same, for a line on the virtio console that says which one it is.
+   */
+  readonly savable?: boolean
 }
 
 export type RecipeFile =

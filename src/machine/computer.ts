@@ -301,7 +301,10 @@ export class Computer implements SavableMachine {
 
   savedConfig(): MachineConfig {
     const state = { servesSbi: this.#servesSbi, tohost: this.#tohost, digest: this.fullDigest() }
-    return { ...this.#config, boot: { kind: 'snapshot', ...state, retired: this.retired } }
+    return {
+      ...this.#config,
+      boot: { kind: 'snapshot', ...state, retired: this.retired, clock: this.guestClock() },
+    }
   }
 
   saveState(): DeviceState {

@@ -40,6 +40,8 @@ export interface SnapshotStart {
   readonly digest: bigint
   /** Instructions retired since power-on. */
   readonly retired: bigint
+  /** Guest time, in ticks since power-on. */
+  readonly clock: bigint
 }
 
 export interface NicConfig {

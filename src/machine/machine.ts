@@ -52,6 +52,10 @@ export interface SavableMachine extends Machine {
   pendingRequests(): MachineOutput[]
 }
 
+export function isSavable(machine: Machine): machine is SavableMachine {
+  return 'restoreState' in machine
+}
+
 export interface SliceStart {
   /** Guest time at the slice's first instruction, in ticks of 100 ns. */
   readonly clock: bigint

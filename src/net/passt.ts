@@ -23,6 +23,12 @@ export const GATEWAY_IPV4 = '10.0.2.2'
 export const NAME_SERVER_IPV4 = '10.0.2.3'
 export const NETMASK_BITS = 24
 
+/**
+ * Every guest's, as its IP address: each is alone on its segment. Known before the guest has said anything, so that a
+ * connection that came first finds it.
+ */
+export const GUEST_MAC = new Uint8Array([0x52, 0x54, 0x00, 0x00, 0x02, 0x0f])
+
 /** Fixed, so that a guest's neighbour table stays right when passt is started again. */
 export const GATEWAY_MAC = new Uint8Array([0x52, 0x55, 0x0a, 0x00, 0x02, 0x02])
 
@@ -214,17 +220,17 @@ const ETHERTYPE_ARP = 0x0806
 
 /**
  * An ARP probe (RFC 5227, 2.1.1) for the gateway's address: asks without claiming an address of its own. passt
- * takes the source of any frame for the guest's MAC; broadcast is what it assumes before it heard the guest.
+ * takes the source of any frame for the guest's MAC. Without one it would send to everybody, and to a TCP segment that
+ * was sent to everybody no guest listens.
  */
 function probe(): Uint8Array {
   const frame = new Uint8Array(42)
   const view = new DataView(frame.buffer)
-  const sender = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff]
   frame.fill(0xff, 0, 6)
-  frame.set(sender, 6)
+  frame.set(GUEST_MAC, 6)
   view.setUint16(12, ETHERTYPE_ARP)
   frame.set([0, 1, 8, 0, 6, 4, 0, 1], 14)
-  frame.set(sender, 22)
+  frame.set(GUEST_MAC, 22)
   frame.set(GATEWAY_IPV4.split('.').map(Number), 38)
   return frame
 }

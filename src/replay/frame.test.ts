@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { MachineInput } from '../machine/io.ts'
 import { FrameError } from './errors.ts'
 import {
-  CURSOR_AT_POWER_ON,
+  CURSOR_AT_START,
   FRAME_BODY_BYTES_MAX,
   FrameDecoder,
   FrameEncoder,
@@ -218,6 +218,6 @@ describe('log frames', () => {
   })
 
   it('start at power-on with the cursor all zero', () => {
-    expect(new FrameDecoder().cursor).toEqual(CURSOR_AT_POWER_ON)
+    expect(new FrameDecoder().cursor).toEqual(CURSOR_AT_START)
   })
 })

@@ -49,8 +49,8 @@ export interface FrameCursor {
   readonly clockRate: number
 }
 
-/** The cursor at power-on. */
-export const CURSOR_AT_POWER_ON: FrameCursor = { sequence: 0, clock: 0n, clockRate: 0 }
+/** The cursor before a log's first frame, at power-on or at a snapshot. */
+export const CURSOR_AT_START: FrameCursor = { sequence: 0, clock: 0n, clockRate: 0 }
 
 /** Bytes before the body. */
 export const FRAME_HEADER_BYTES = 4
@@ -90,7 +90,7 @@ const INPUT_GENERATION = 5
 export class FrameEncoder {
   #cursor: FrameCursor
 
-  constructor(cursor: FrameCursor = CURSOR_AT_POWER_ON) {
+  constructor(cursor: FrameCursor = CURSOR_AT_START) {
     this.#cursor = cursor
   }
 
@@ -144,7 +144,7 @@ export type Decoded =
 export class FrameDecoder {
   #cursor: FrameCursor
 
-  constructor(cursor: FrameCursor = CURSOR_AT_POWER_ON) {
+  constructor(cursor: FrameCursor = CURSOR_AT_START) {
     this.#cursor = cursor
   }
 

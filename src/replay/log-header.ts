@@ -30,6 +30,9 @@ const storedImage = z.strictObject({
 const hex = (bytesMin: number, bytesMax: number) =>
   z.string().regex(new RegExp(`^(?:[0-9a-f]{2}){${bytesMin},${bytesMax}}$`))
 
+/** Decimal digits of an unsigned 64-bit integer: JSON numbers are not exact that far. */
+const decimal = z.string().regex(/^[0-9]{1,20}$/)
+
 /** What the file holds for each kind of boot, in this order. */
 const IMAGE_ROLES: { readonly [kind in 'linux' | 'bare' | 'snapshot']: readonly string[] } = {
   linux: ['kernel', 'kernel initrd'],
@@ -52,7 +55,8 @@ const fields = z.strictObject({
       servesSbi: z.boolean(),
       tohost: z.int().min(0).nullable(),
       digest: hex(8, 8),
-      retired: z.string().regex(/^[0-9]{1,20}$/),
+      retired: decimal,
+      clock: decimal,
     }),
   ]),
   nics: z.array(z.strictObject({ mac: hex(6, 6) })).max(DEVICES_MAX),
@@ -60,11 +64,8 @@ const fields = z.strictObject({
     .array(z.strictObject({ sizeBytes: z.int().min(0).multipleOf(512), readOnly: z.boolean() }))
     .max(DEVICES_MAX),
   rngSeed: hex(32, 64),
-  /** Nanoseconds since 1970 as decimal digits: JSON numbers are not exact that far. */
-  epochNs: z
-    .string()
-    .regex(/^[0-9]{1,20}$/)
-    .optional(),
+  /** Nanoseconds since 1970. */
+  epochNs: decimal.optional(),
   images: z.array(storedImage).max(2),
 })
 
@@ -92,7 +93,12 @@ function bootFields(boot: BootConfig): LogHeader['boot'] {
     case 'bare':
       return { kind: 'bare' }
     case 'snapshot':
-      return { ...boot, digest: digestText(boot.digest), retired: String(boot.retired) }
+      return {
+        ...boot,
+        digest: digestText(boot.digest),
+        retired: String(boot.retired),
+        clock: String(boot.clock),
+      }
   }
 }
 
@@ -136,8 +142,13 @@ export function configFromHeader(
           append: header.boot.append,
         }
       case 'snapshot': {
-        const { digest, retired } = header.boot
-        return { ...header.boot, digest: BigInt(`0x${digest}`), retired: BigInt(retired) }
+        const { digest, retired, clock } = header.boot
+        return {
+          ...header.boot,
+          digest: BigInt(`0x${digest}`),
+          retired: BigInt(retired),
+          clock: BigInt(clock),
+        }
       }
     }
   }

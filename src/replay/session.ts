@@ -1,6 +1,6 @@
 import type { MachineOutput } from '../machine/io.ts'
 import type { Machine, SliceEnd, SliceStart } from '../machine/machine.ts'
-import { CURSOR_AT_POWER_ON, type FrameCursor } from './frame.ts'
+import { CURSOR_AT_START, type FrameCursor } from './frame.ts'
 
 /**
  * What recording and replaying have in common: a machine driven slice by slice, and the place in the log. Both
@@ -12,7 +12,7 @@ export abstract class Session {
   #sliceRetired = 0
 
   /** `cursor` is where in the log the machine stands; the default is a machine that was just powered on. */
-  constructor(machine: Machine, cursor: FrameCursor = CURSOR_AT_POWER_ON) {
+  constructor(machine: Machine, cursor: FrameCursor = CURSOR_AT_START) {
     this.machine = machine
     this.#cursor = cursor
   }

@@ -25,6 +25,30 @@ export const bootSchema = z.object({
 
 export type Boot = z.infer<typeof bootSchema>
 
+/** The state to go on from instead of power-on, and which machine it becomes; the same on both sides of a pair. */
+export const startSchema = z.object({
+  /** Path of the snapshot on this host. */
+  snapshot: z.string(),
+  /** Full digest of the state in it, hexadecimal. */
+  digest: z.string().regex(/^[0-9a-f]{16}$/),
+  /** The only version of the machine that may use it; null for a snapshot of any version that fits. */
+  machineVersion: z.string().nullable(),
+  /** What the machine learns first; null when it goes on as the very machine that was saved. */
+  identity: z
+    .object({
+      /** 16 random bytes in hexadecimal. */
+      generation: z.string().regex(/^[0-9a-f]{32}$/),
+      /** One line, as on the kernel command line. */
+      words: z
+        .string()
+        .max(4096)
+        .regex(/^[^\n]*$/),
+    })
+    .nullable(),
+})
+
+export type Start = z.infer<typeof startSchema>
+
 export const replicaConfigSchema = z.object({
   vm: z.string().min(1).max(64),
   /** The host this replica runs on. */
@@ -40,6 +64,8 @@ export const replicaConfigSchema = z.object({
   address: z.string(),
   /** What to boot, or null when the machine module of a test needs nothing. */
   boot: bootSchema.nullable(),
+  /** The snapshot to go on from; `boot` is not looked at then. Null: power-on. */
+  start: startSchema.nullable(),
   memoryBytes: z.int().positive(),
   /**
    * What to type on the guest's serial console, one piece after the other, to make it power itself off; null when the

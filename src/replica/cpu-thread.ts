@@ -6,14 +6,9 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { UnderstudyError } from '../errors.ts'
 import type { MachineConfig } from '../machine/config.ts'
 import type { MachineInput } from '../machine/io.ts'
-import type { Machine } from '../machine/machine.ts'
+import { isSavable, type Machine } from '../machine/machine.ts'
 import { DivergenceError } from '../replay/errors.ts'
-import {
-  CURSOR_AT_POWER_ON,
-  type FrameCursor,
-  inputBytesMax,
-  SLICE_INPUT_BYTES_MAX,
-} from '../replay/frame.ts'
+import { CURSOR_AT_START, type FrameCursor, inputBytesMax, SLICE_INPUT_BYTES_MAX } from '../replay/frame.ts'
 import { ClockFollower } from './clock-follower.ts'
 import { ringDoorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
@@ -41,6 +36,7 @@ class CpuThread {
   readonly #commands: RingReader
   readonly #reports: RingWriter
   readonly #counters: CpuCounters
+  readonly #firstInputs: readonly MachineInput[]
   readonly #pending = new PendingRequests()
   readonly #clock = new ClockFollower()
   readonly #nap = new Int32Array(new SharedArrayBuffer(4))
@@ -57,13 +53,17 @@ class CpuThread {
     this.#commands = new RingReader(data.commands)
     this.#reports = reports
     this.#counters = new CpuCounters(data.counters)
-    if (data.live) this.#goLive(CURSOR_AT_POWER_ON, 0n)
+    this.#firstInputs = data.firstInputs
+    if (isSavable(machine)) for (const request of machine.pendingRequests()) this.#pending.output(request)
+    if (data.live) this.#goLive(CURSOR_AT_START, machine.guestClock())
     else this.#replay = new ReplayCpu(machine)
   }
 
   /** Returns when the command ring is closed, or after an error was reported. */
   run(): void {
     this.#report({ kind: 'ready' })
+    const pending = this.#pending.list()
+    if (this.#live !== null && pending.length > 0) this.#report({ kind: 'live', pending })
     while (!this.#commands.closed) {
       this.#takeCommands()
       if (this.#live === null || !this.#running) {
@@ -119,8 +119,7 @@ class CpuThread {
       const command = decodeCommand(record)
       switch (command.kind) {
         case 'input':
-          this.#inputs.push(command.input)
-          this.#inputBytes += inputBytesMax(command.input)
+          this.#takeInput(command.input)
           break
         case 'frame':
           this.#replayFrame(command.bytes, command.arrivedMs)
@@ -137,6 +136,11 @@ class CpuThread {
           break
       }
     }
+  }
+
+  #takeInput(input: MachineInput): void {
+    this.#inputs.push(input)
+    this.#inputBytes += inputBytesMax(input)
   }
 
   #replayFrame(bytes: Uint8Array, arrivedMs: number): void {
@@ -164,6 +168,8 @@ class CpuThread {
   }
 
   #goLive(cursor: FrameCursor, ticks: bigint): void {
+    // A primary that died before its first frame has not told the machine which one it is.
+    if (cursor.sequence === 0) for (const input of this.#firstInputs) this.#takeInput(input)
     this.#policy = new SlicePolicy(monotonicMs(), ticks)
     this.#live = new LiveCpu(this.#machine, this.#policy, cursor, monotonicMs)
   }
@@ -193,6 +199,12 @@ async function main(data: CpuThreadData): Promise<void> {
     const module = (await import(data.machineModule)) as MachineModule
     const machine = await module.createMachine(data.machine)
     releaseImages(data.machine)
+    const { boot } = data.machine
+    if (data.snapshot !== null && boot.kind === 'snapshot') {
+      // Imported when it is needed: a machine that boots does without.
+      const { restoreFromFile } = await import('../snapshot/file.ts')
+      restoreFromFile(data.snapshot, machine, boot)
+    }
     const thread = new CpuThread(machine, data, reports)
     thread.run()
   } catch (error) {

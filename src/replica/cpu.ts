@@ -2,6 +2,7 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { MachineConfig } from '../machine/config.ts'
+import type { MachineInput } from '../machine/io.ts'
 import { Doorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
 import { imageBuffers } from './machine-source.ts'
@@ -27,7 +28,11 @@ export interface CpuOptions {
   /** URL of the module that exports `createMachine`. */
   readonly machineModule: string
   readonly machine: MachineConfig
-  /** Live from power-on, or replaying from power-on. */
+  /** Path of the snapshot that `machine` goes on from; null from power-on. */
+  readonly snapshot?: string | null
+  /** What the machine takes in when it is live and the log is still empty. */
+  readonly firstInputs?: readonly MachineInput[]
+  /** Live from the start, or replaying from there. */
   readonly live: boolean
   /** Whether the thread shall make way for other threads by itself. */
   readonly yielding?: boolean
@@ -53,6 +58,8 @@ export class Cpu {
     const data: CpuThreadData = {
       machineModule: options.machineModule,
       machine: options.machine,
+      snapshot: options.snapshot ?? null,
+      firstInputs: options.firstInputs ?? [],
       live: options.live,
       yielding: options.yielding ?? false,
       commands: createRing(COMMAND_RING_BYTES),

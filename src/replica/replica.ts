@@ -17,7 +17,7 @@ import { type EventDetails, EventLog, type EventType } from './event-log.ts'
 import { HeartbeatSocket } from './heartbeat-socket.ts'
 import { HeldOutputs } from './held-outputs.ts'
 import { LogKeeper } from './log-keeper.ts'
-import { loadMachine } from './machine-source.ts'
+import { firstInputs, loadMachine } from './machine-source.ts'
 import { connectNetwork } from './network.ts'
 import { Outside } from './outside.ts'
 import { PrimaryShell } from './primary-shell.ts'
@@ -88,6 +88,8 @@ export class Replica {
     const cpu = Cpu.start({
       machineModule: config.machineModule ?? PRODUCT_MACHINE.href,
       machine,
+      snapshot: config.start?.snapshot ?? null,
+      firstInputs: firstInputs(config),
       live: config.role === 'primary',
       yielding: !raised,
       onReport: (report) => this.#cpuReported(report),

@@ -42,7 +42,7 @@ export type CpuReport =
     }
   /** Replay of a frame came to another state than the log says. */
   | { readonly kind: 'diverged'; readonly sequence: number; readonly message: string }
-  /** Answers `go-live`; `pending` was asked of the outside and not answered in the log. */
+  /** Answers `go-live`, or the machine was live at once; `pending` was asked of the outside and not answered in the log. */
   | { readonly kind: 'live'; readonly pending: readonly Request[] }
   /** The CPU thread gave up; nothing follows. */
   | { readonly kind: 'failed'; readonly code: string; readonly message: string; readonly next: string }
@@ -68,7 +68,11 @@ export interface CpuThreadData {
   /** URL of the module that exports `createMachine`. */
   readonly machineModule: string
   readonly machine: MachineConfig
-  /** Live from power-on, or replaying from power-on. */
+  /** Path of the snapshot that `machine` goes on from; null from power-on. */
+  readonly snapshot: string | null
+  /** What the machine takes in when it is live and the log is still empty. */
+  readonly firstInputs: readonly MachineInput[]
+  /** Live from the start, or replaying from there. */
   readonly live: boolean
   /** Whether the thread makes way for others by itself, because they could not be raised above it. */
   readonly yielding: boolean

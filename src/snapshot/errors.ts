@@ -14,6 +14,10 @@ export const SNAPSHOT_ERRORS = {
     'The bytes were altered after they were written: copy the file again from where it was saved.',
   /** The checksums match but the content breaks the rules of the format: the writer was faulty or hostile. */
   SNAPSHOT_MALFORMED: 'Keep the file: it shows a fault of the program that wrote it.',
+  /** A booted snapshot is of exactly one version of the machine. */
+  SNAPSHOT_MACHINE_VERSION: 'Run it again: agents and command must be of one version of understudy.',
+  /** The guest was to be booted for a snapshot and never said that it may be saved. */
+  SNAPSHOT_BOOT_FAILED: 'Run with --no-snapshot, which boots the image anew.',
   /** A snapshot of other state than what is to be started, or of a machine with other devices. */
   SNAPSHOT_MISMATCH: 'Give the snapshot that belongs to it; the message names its digest.',
 } as const

@@ -1,7 +1,10 @@
 /** Snapshots in files: written whole or not at all, never changed afterwards. */
 import { closeSync, fstatSync, fsyncSync, linkSync, openSync, readvSync, rmSync, writevSync } from 'node:fs'
+import type { SnapshotStart } from '../machine/config.ts'
+import { isSavable, type Machine } from '../machine/machine.ts'
 import { SnapshotError } from './errors.ts'
-import type { SnapshotSource } from './reader.ts'
+import type { SnapshotConfig } from './header.ts'
+import { SnapshotReader, type SnapshotSource } from './reader.ts'
 
 /** Vectors in one call (IOV_MAX of Linux). */
 const VECTORS_MAX = 1024
@@ -54,6 +57,39 @@ export class SnapshotFile implements SnapshotSource {
       )
     }
   }
+}
+
+/** What a snapshot file is of. Reads no further than its header. */
+export function readSnapshotConfig(path: string): SnapshotConfig {
+  const file = new SnapshotFile(path)
+  try {
+    return new SnapshotReader(file).config
+  } finally {
+    file.close()
+  }
+}
+
+/** Fills a machine that was made to go on from `start`. Throws SNAPSHOT_MISMATCH when the file is of another state. */
+export function restoreFromFile(path: string, machine: Machine, start: SnapshotStart): void {
+  if (!isSavable(machine)) throw new SnapshotError('SNAPSHOT_MISMATCH', 'This machine knows no snapshots.')
+  const file = new SnapshotFile(path)
+  try {
+    const reader = new SnapshotReader(file)
+    assertSame(path, reader.config.boot, start)
+    reader.restore(machine)
+  } finally {
+    file.close()
+  }
+}
+
+function assertSame(path: string, found: SnapshotStart, wanted: SnapshotStart): void {
+  if (found.digest === wanted.digest && found.retired === wanted.retired) return
+  const name = ({ digest, retired }: SnapshotStart) =>
+    `${digest.toString(16).padStart(16, '0')} at ${retired}`
+  throw new SnapshotError(
+    'SNAPSHOT_MISMATCH',
+    `${path} holds the state ${name(found)} retired instructions, wanted is ${name(wanted)}.`,
+  )
 }
 
 /**

@@ -100,6 +100,7 @@ export const tiny: ImageRecipe = {
   },
   append: APPEND.join(' '),
   memoryMiB: 512,
+  savable: true,
 }
 
 function source(name: string): string {
