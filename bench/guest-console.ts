@@ -11,12 +11,13 @@ export interface Marker {
   readonly line: string
 }
 
-/** A guest that says nothing for this long hangs. The slowest, an interpreter, takes half a minute for a workload. */
-const SILENCE_MS_MAX = 180_000
+/** A guest that says nothing for this long hangs. The slowest, an interpreter, on a busy machine takes minutes for a workload. */
+const SILENCE_MS_MAX = 300_000
 
 export class GuestConsole {
   readonly #name: string
-  readonly #input: Writable | null
+  readonly #complaint: () => string
+  readonly #input: Writable
   #text = ''
   #dropped = 0
   /** When the text up to a position had arrived, ascending. */
@@ -24,12 +25,13 @@ export class GuestConsole {
   #changed: () => void = () => undefined
   #ended: string | null = null
 
-  /** `input` is null where nobody can type: a replay. */
-  constructor(name: string, output: Readable, input: Writable | null) {
+  /** `complaint` is what the machine itself said, for errors. */
+  constructor(name: string, output: Readable, input: Writable, complaint: () => string) {
     this.#name = name
+    this.#complaint = complaint
     this.#input = input
     // Its end is told by the output.
-    input?.on('error', () => undefined)
+    input.on('error', () => undefined)
     output.on('data', (chunk: Buffer) => {
       const atMs = performance.now()
       this.#text += chunk.toString('latin1')
@@ -44,7 +46,7 @@ export class GuestConsole {
   }
 
   type(text: string): void {
-    this.#input?.write(text)
+    this.#input.write(text)
   }
 
   /** Resolves at the first line behind `from` that begins with `prefix`. Throws an Error when the guest is gone or silent. */
@@ -60,10 +62,17 @@ export class GuestConsole {
       }
       if (this.#ended !== null || silent) {
         const why = this.#ended ?? `it is silent for ${SILENCE_MS_MAX / 1000} s`
-        throw new Error(`${this.#name}: no ${prefix}, ${why}; the last it said: ${this.#text.slice(-800)}`)
+        throw new Error(
+          `${this.#name}: no ${prefix}, ${why}; the last it said: ${this.#text.slice(-800)}\n${this.#complaint()}`,
+        )
       }
       silent = await this.#change()
     }
+  }
+
+  /** Whether such a line is there already. */
+  has(prefix: string, from: number): boolean {
+    return this.#text.includes(`\n${prefix}`, Math.max(0, from - this.#dropped - 1))
   }
 
   /** What was said behind `from`, up to the line that begins with `prefix`. */

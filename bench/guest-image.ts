@@ -4,7 +4,8 @@
  * compiler in a guest of ours, and kept for as long as neither they nor the image change.
  */
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { buildImage } from '../src/image/build.ts'
@@ -29,22 +30,34 @@ export interface GuestImage {
   readonly append: string
 }
 
+/** An image as it is. */
+export function guestOf(image: OpenedImage): GuestImage {
+  return { image, append: image.manifest.append, memoryMiB: image.manifest.memoryMiB }
+}
+
 /** @throws ImageError */
 export async function prepareGuestImage(): Promise<GuestImage> {
   const image = await buildImage('bench', { progress: progressDisplay(process.stderr) })
-  const { append, memoryMiB } = image.manifest
-  const work = await readWork()
-  const digest = createHash('sha256').update(image.manifest.initrd.sha256)
-  for (const [path, node] of work) digest.update(`\0${path}\0`).update(node.data)
   const directory = join(imagesDirectory(), PREPARED)
-  const initrdPath = join(directory, `${digest.digest('hex').slice(0, 32)}.initrd`)
-  if ((await stat(initrdPath).catch(() => null)) === null) {
-    await mkdir(directory, { recursive: true })
-    const plain = { image: await withWork(image, work, `${initrdPath}.${randomUUID()}`), append, memoryMiB }
-    work.set('work/kernels', executable(await compileKernels(plain)))
-    await rename((await withWork(image, work, plain.image.initrdPath)).initrdPath, initrdPath)
+  await mkdir(directory, { recursive: true })
+  const work = await readWork()
+  const sources = [...work].filter(([path]) => /\.[ch]$/.test(path))
+  const kernelsPath = join(directory, `${digestOf(image, sources)}.kernels`)
+  if (!existsSync(kernelsPath)) {
+    const uncompiled = await withWork(image, work, `${kernelsPath}.${randomUUID()}`)
+    try {
+      await replaceFile(kernelsPath, await compileKernels(guestOf(uncompiled), directory))
+    } finally {
+      await rm(uncompiled.initrdPath, { force: true })
+    }
   }
-  return { image: { ...image, initrdPath }, append, memoryMiB }
+  work.set('work/kernels', executable(await readFile(kernelsPath)))
+  const initrdPath = join(directory, `${digestOf(image, [...work])}.initrd`)
+  if (!existsSync(initrdPath)) {
+    await removeFormer(directory)
+    await withWork(image, work, initrdPath)
+  }
+  return guestOf({ ...image, initrdPath })
 }
 
 type FileNode = RootNode & { readonly kind: 'file' }
@@ -59,6 +72,26 @@ async function readWork(): Promise<Map<string, FileNode>> {
   return work
 }
 
+function digestOf({ manifest }: OpenedImage, files: readonly (readonly [string, FileNode])[]): string {
+  const digest = createHash('sha256').update(manifest.initrd.sha256)
+  for (const [path, { data }] of files) digest.update(`\0${path}\0${data.length}\0`).update(data)
+  return digest.digest('hex').slice(0, 32)
+}
+
+/** They are as large as the image; whoever still boots one has read it. */
+async function removeFormer(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (name.endsWith('.initrd')) await rm(join(directory, name), { force: true })
+  }
+}
+
+/** Readers see the whole file or none. */
+async function replaceFile(path: string, data: Uint8Array): Promise<void> {
+  const next = `${path}.${randomUUID()}`
+  await writeFile(next, data)
+  await rename(next, path)
+}
+
 function executable(data: Uint8Array): FileNode {
   return { kind: 'file', permissions: 0o755, data }
 }
@@ -68,7 +101,7 @@ async function withWork(
   work: ReadonlyMap<string, FileNode>,
   initrdPath: string,
 ): Promise<OpenedImage> {
-  await writeFile(initrdPath, Buffer.concat([await readFile(image.initrdPath), writeCpio(work)]))
+  await replaceFile(initrdPath, Buffer.concat([await readFile(image.initrdPath), writeCpio(work)]))
   return { ...image, initrdPath }
 }
 
@@ -76,10 +109,10 @@ async function withWork(
  * The program that a guest without one makes of the sources and prints on its console. QEMU does it if it is there: a
  * compiler is no easy work, and whoever changes a machine shall not have it make its own yardstick.
  */
-async function compileKernels(guest: GuestImage): Promise<Buffer> {
+async function compileKernels(guest: GuestImage, directory: string): Promise<Buffer> {
   progress('compiling the kernels in a guest, once')
   const side = sideNamed((await qemuVersion()) === null ? 'plain' : 'qemu')
-  const { console, close } = await side.start(guest)
+  const { console, close } = await side.start(guest, directory)
   try {
     const { end } = await console.marker('@kernels', 0)
     const printed = await console.textUntil('@end', end)

@@ -13,7 +13,7 @@ struct kernel {
 uint64_t run_pause(long repeats)
 {
     volatile uint64_t count = 0;
-    for (long n = 0; n < repeats * 5000000; n++)
+    for (long n = 0; n < repeats * 10000000; n++)
         count++;
     return count;
 }

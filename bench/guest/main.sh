@@ -21,9 +21,10 @@ while read -r name repeats; do
   # Time for the reader of a replay to stop it in between.
   ./kernels pause 1 > /dev/null
   echo "@begin $name"
-  case $name in
-    program-*) "${name#program-}" "$repeats" > /tmp/result 2>&1 && result=$(crc32 < /tmp/result) ;;
-    *) result=$(./kernels "$name" "$repeats" 2> /tmp/result) ;;
-  esac || result="failed: $(head -c 300 /tmp/result)"
+  if type "work_$name" > /dev/null 2>&1; then
+    "work_$name" "$repeats" > /tmp/result 2>&1 && result=$(crc32 < /tmp/result)
+  else
+    result=$(./kernels "$name" "$repeats" 2> /tmp/result)
+  fi || result="failed: $(head -c 300 /tmp/result)"
   echo "@end $name" $result
 done

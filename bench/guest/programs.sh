@@ -1,4 +1,4 @@
-# Real programs of the distribution, a function each; $1 is how much work. What they print is compared between machines,
+# Real programs of the distribution, a function `work_NAME` each; $1 is how much work. What they print is compared between machines,
 # so nothing in it may depend on time.
 # Programs that busybox has a smaller namesake of are named by their path: its shell prefers its own.
 
@@ -7,28 +7,31 @@ prepare_data() {
   head -c 2000000 /usr/bin/perl > /tmp/binary
   /usr/bin/gzip -n < /tmp/text > /tmp/text.gz
   /usr/bin/xz -1 < /tmp/text > /tmp/text.xz
+  # With as few timer interrupts as it can do with, for it stays up while the others run.
+  redis-server --hz 1 --save '' --appendonly no --daemonize yes --logfile /dev/null --dir /tmp > /tmp/redis
+  until redis-cli ping > /tmp/redis 2>&1; do usleep 5000; done
 }
 
-xz_compress() { head -c "$1"000 /tmp/text | /usr/bin/xz -6 -T1; }
-xz_decompress() { repeat "$1" /usr/bin/xz -d -c /tmp/text.xz; }
-gzip_compress() { head -c "$1"000 /tmp/text | /usr/bin/gzip -n; }
-gzip_decompress() { repeat "$1" /usr/bin/gzip -d -c /tmp/text.gz; }
-zstd_compress() { repeat "$1" zstd -q -3 --single-thread -c /tmp/text; }
+work_xz() { head -c "$1"000 /tmp/text | /usr/bin/xz -6 -T1; }
+work_unxz() { repeat "$1" /usr/bin/xz -d -c /tmp/text.xz; }
+work_gzip() { head -c "$1"000 /tmp/text | /usr/bin/gzip -n; }
+work_gunzip() { repeat "$1" /usr/bin/gzip -d -c /tmp/text.gz; }
+work_zstd() { repeat "$1" zstd -q -3 --single-thread -c /tmp/text; }
 
-openssl_sha512() { repeat "$1" openssl dgst -sha512 /tmp/text; }
-openssl_aes() {
+work_sha512() { repeat "$1" openssl dgst -sha512 /tmp/text; }
+work_aes() {
   repeat "$1" openssl enc -aes-256-cbc -in /tmp/binary \
     -K 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f -iv 000102030405060708090a0b0c0d0e0f
 }
 
-python() { python3.13 -I -S -B work.py "$1"; }
-perl() { command perl work.pl "$1" < /tmp/text; }
-lua() { lua5.4 work.lua "$1"; }
-awk() { repeat "$1" mawk -f work.awk /tmp/text; }
-text() { head -c "$1"00000 /tmp/text > /tmp/part && sh -c "tr -cs A-Za-z_ '\n' < /tmp/part | grep -v '^.\{0,3\}\$' | sort | uniq -c | sort -rn"; }
-shell() { sh work.sh "$1"; }
+work_python() { python3.13 -I -S -B work.py "$1"; }
+work_perl() { /usr/bin/perl work.pl "$1" < /tmp/text; }
+work_lua() { lua5.4 work.lua "$1"; }
+work_awk() { repeat "$1" mawk -f work.awk /tmp/text; }
+work_text() { head -c "$1"00000 /tmp/text > /tmp/part && sh -c "tr -cs A-Za-z_ '\n' < /tmp/part | grep -v '^.\{0,3\}\$' | sort | uniq -c | sort -rn"; }
+work_shell() { sh work.sh "$1"; }
 
-sqlite() {
+work_sqlite() {
   sqlite3 :memory: "
     create table item(id integer primary key, owner integer, name text, price real);
     with recursive n(i) as (select 1 union all select i + 1 from n where i < $1 * 100)
@@ -41,17 +44,15 @@ sqlite() {
     select count(*), total(length(name)) from item;"
 }
 
-redis() {
-  redis-server --port 6379 --save '' --appendonly no --daemonize yes --logfile /dev/null --dir /tmp > /tmp/redis
-  until redis-cli ping > /tmp/redis 2>&1; do usleep 5000; done
-  redis-benchmark -q -n "$1"00 -c 20 -t set,get,incr,lpush > /tmp/redis
+work_redis() {
+  redis-cli flushall
+  redis-benchmark -q -n "$1"00 -c 20 -t set,incr,lpush > /tmp/redis
   redis-cli get counter:__rand_int__
   redis-cli llen mylist
-  redis-cli shutdown nosave > /tmp/redis 2>&1
 }
 
-compile() { repeat "$1" gcc -O2 -S -o - memory.c; }
-build() { repeat "$1" sh -c 'gcc -O1 -shared -fPIC -o /tmp/main.so main.c && cat /tmp/main.so'; }
+work_compile() { repeat "$1" gcc -O2 -S -o - memory.c; }
+work_build() { repeat "$1" sh -c 'gcc -O1 -shared -fPIC -o /tmp/main.so main.c && cat /tmp/main.so'; }
 
 # Prints what the last of them printed: a checksum of all would be as much work as some of the programs.
 repeat() {
