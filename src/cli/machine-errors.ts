@@ -3,6 +3,7 @@ import { UnderstudyError } from '../errors.ts'
 /** Every code of the `machine` verbs themselves, with what to do. Stable: programs may match the codes. */
 export const MACHINE_VERB_ERRORS = {
   MACHINE_OPTIONS: 'See `understudy machine run --help`.',
+  MACHINE_SNAPSHOT_NEEDED: 'Name the snapshot that the log starts at with --snapshot.',
   MACHINE_FILE_MISSING: 'Check the path.',
   MACHINE_FILE_UNREADABLE: 'Check that the path is a file this user may read.',
   MACHINE_FILE_TOO_LARGE: 'Give a smaller file: kernel, initrd and ELF have to fit the memory of the guest.',

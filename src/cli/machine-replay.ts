@@ -1,15 +1,21 @@
 /** `understudy machine replay`: makes the machine of a log anew and lets it live through the same life. */
+import { existsSync } from 'node:fs'
 import type { ConsolePort } from '../machine/io.ts'
 import type { Machine } from '../machine/machine.ts'
 import { DivergenceError } from '../replay/errors.ts'
 import { type LogItem, LogReader } from '../replay/log-file.ts'
 import { Replayer } from '../replay/replayer.ts'
+import { snapshotBeside } from '../replica/log-keeper.ts'
+import { restoreFromFile } from '../snapshot/file.ts'
 import { writeAll } from './machine-console.ts'
 import { createMachineFor, type Engine } from './machine-engine.ts'
+import { MachineVerbError } from './machine-errors.ts'
 import { LogFileSource } from './machine-files.ts'
 
 export interface ReplayOptions {
   readonly log: string
+  /** What the log starts at; null: at power-on, or at the snapshot beside it. */
+  readonly snapshot: string | null
   readonly console: ConsolePort
   readonly engine: Engine | null
   readonly maxRunInstructions: number | null
@@ -36,6 +42,8 @@ export async function replayLog(
   try {
     const reader = new LogReader(source)
     const machine = createMachineFor(reader.config, options.engine)
+    const { boot } = reader.config
+    if (boot.kind === 'snapshot') restoreFromFile(snapshotOf(options), machine, boot)
     const { maxRunInstructions } = options
     const replayer = new Replayer(machine, maxRunInstructions === null ? {} : { maxRunInstructions })
     let item = reader.next()
@@ -53,6 +61,15 @@ export async function replayLog(
   } finally {
     source.close()
   }
+}
+
+function snapshotOf({ log, snapshot }: ReplayOptions): string {
+  const path = snapshot ?? snapshotBeside(log)
+  if (snapshot !== null || existsSync(path)) return path
+  throw new MachineVerbError(
+    'MACHINE_SNAPSHOT_NEEDED',
+    `${log} starts at a snapshot, and there is none at ${path}.`,
+  )
 }
 
 function compareEnd(

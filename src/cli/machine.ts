@@ -70,10 +70,12 @@ export function registerMachineVerbs(program: Command): void {
   const replay = machine
     .command('replay')
     .description('replay a recorded log, comparing state as it goes; the console is on stdout')
-    .argument('<log>', 'what `machine run --record` wrote')
-    .action(async (log: string, flags: CommonFlags) => {
-      const { console, engine = null, slice = null } = flags
-      const result = await replayLog({ log, console, engine, maxRunInstructions: slice }, diagnostic)
+    .argument('<log>', 'what `machine run --record` wrote, or a backup that diverged')
+    .option('--snapshot <file>', 'the snapshot that the log starts at, unless it lies beside the log')
+    .action(async (log: string, flags: CommonFlags & { readonly snapshot?: string }) => {
+      const { console, engine = null, slice = null, snapshot = null } = flags
+      const options = { log, snapshot, console, engine, maxRunInstructions: slice }
+      const result = await replayLog(options, diagnostic)
       if (flags.digest) printDigest(result)
     })
   addCommonOptions(replay)

@@ -1,8 +1,9 @@
 /**
- * Keeps what a backup was sent in a log file, from power-on, so that a divergence can be replayed and found. When the
- * replica ends well, or goes live, the file has served its purpose and is removed.
+ * Keeps what a backup was sent in a log file, from its start, so that a divergence can be replayed and found. When the
+ * replica ends well, or goes live, the file has served its purpose and is removed. A log that starts at a snapshot is kept
+ * together with it.
  */
-import { createWriteStream, type WriteStream } from 'node:fs'
+import { copyFileSync, createWriteStream, linkSync, rmSync, type WriteStream } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import type { MachineConfig } from '../machine/config.ts'
 import { encodeLogStart } from '../replay/log-file.ts'
@@ -17,13 +18,15 @@ const PROGRAM = 'understudy backup'
 
 export class LogKeeper {
   readonly #path: string
+  readonly #snapshot: string | null
   readonly #stream: WriteStream
   #bytes = 0
   #whole = true
   #kept = false
 
-  private constructor(path: string) {
+  private constructor(path: string, snapshot: string | null) {
     this.#path = path
+    this.#snapshot = snapshot
     this.#stream = createWriteStream(path, { mode: 0o600 })
     // A full disk ends the keeping, not the replica.
     this.#stream.on('error', () => {
@@ -31,8 +34,9 @@ export class LogKeeper {
     })
   }
 
-  static async begin(path: string, config: MachineConfig): Promise<LogKeeper> {
-    const keeper = new LogKeeper(path)
+  /** `snapshot`: the file that `config` goes on from, or null. */
+  static async begin(path: string, config: MachineConfig, snapshot: string | null): Promise<LogKeeper> {
+    const keeper = new LogKeeper(path, snapshot)
     for (const piece of encodeLogStart(config, PROGRAM)) keeper.append(piece)
     return keeper
   }
@@ -50,6 +54,7 @@ export class LogKeeper {
   /** The log shows a fault: it stays. */
   keep(): void {
     this.#kept = true
+    if (this.#snapshot !== null) bringAlong(this.#snapshot, snapshotBeside(this.#path))
   }
 
   discard(): void {
@@ -62,5 +67,20 @@ export class LogKeeper {
   /** Resolves when what was appended is in the file. */
   async close(): Promise<void> {
     await new Promise<void>((resolve) => this.#stream.end(() => resolve()))
+  }
+}
+
+/** Where the snapshot lies that a log starts at, when both were kept together. */
+export function snapshotBeside(log: string): string {
+  return `${log}.snapshot`
+}
+
+/** As a second name, which outlives the first one; as a copy where the file systems differ. */
+function bringAlong(from: string, to: string): void {
+  rmSync(to, { force: true })
+  try {
+    linkSync(from, to)
+  } catch {
+    copyFileSync(from, to)
   }
 }

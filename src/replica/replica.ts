@@ -66,7 +66,8 @@ export class Replica {
     const config = this.#config
     this.#store = await openDirectoryStore(config.storeDirectory)
     const machine = await loadMachine(config)
-    if (config.role === 'backup') this.#log = await LogKeeper.begin(config.logFile, machine)
+    const snapshot = config.start?.snapshot ?? null
+    if (config.role === 'backup') this.#log = await LogKeeper.begin(config.logFile, machine, snapshot)
     const network = await connectNetwork(config, {
       frameArrived: (frame) => this.#parts?.outside.frameArrived(frame),
       fenced: (reason) => this.#fenced(reason),
@@ -88,7 +89,7 @@ export class Replica {
     const cpu = Cpu.start({
       machineModule: config.machineModule ?? PRODUCT_MACHINE.href,
       machine,
-      snapshot: config.start?.snapshot ?? null,
+      snapshot,
       firstInputs: firstInputs(config),
       live: config.role === 'primary',
       yielding: !raised,
