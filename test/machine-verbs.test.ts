@@ -9,6 +9,11 @@ import { digestLine, MachineProcess } from './machine-process.ts'
 
 const RAM = 0x8000_0000
 const UART = 0x1000_0000
+const SYSCON = 0x0010_0000
+const SYSCON_RESET = 0x7777
+const INSTRET = 0xc02
+/** A guest that resets itself does so every half of this. */
+const RESTARTS_INSTRUCTIONS = 100_000
 const [ZERO, T0, T1, T2, A0] = [0, 5, 6, 7, 10]
 
 let directory: string
@@ -57,6 +62,27 @@ const counting = (turns: number) =>
     asm.li(A0, 1)
   })
 
+/** Says hello and resets the machine, until the count of retired instructions, which no reset takes back, is large enough. */
+const restarting = () =>
+  program('restarting', (asm) => {
+    asm.li(T0, UART)
+    asm.li(T2, '#'.charCodeAt(0))
+    asm.emit('sb', T2, T0, 0)
+    const done = asm.label()
+    asm.emit('csrrs', T1, INSTRET, 0)
+    asm.li(T2, RESTARTS_INSTRUCTIONS)
+    asm.emitTo(done, 'bltu', T2, T1)
+    asm.li(T1, RESTARTS_INSTRUCTIONS / 4)
+    const loop = asm.here()
+    asm.emit('addi', T1, T1, -1)
+    asm.emitTo(loop, 'bne', T1, ZERO)
+    asm.li(T0, SYSCON)
+    asm.li(T1, SYSCON_RESET)
+    asm.emit('sw', T1, T0, 0)
+    asm.bind(done)
+    asm.li(A0, 1)
+  })
+
 async function run(...args: readonly string[]) {
   const machine = new MachineProcess(...args)
   machine.closeInput()
@@ -99,6 +125,16 @@ describe('machine replay', () => {
     for (const more of [[], ['--engine', 'interpreter'], ['--engine', 'regions', '--slice', '10007']]) {
       const replayed = await run('replay', file('log'), '--digest', ...more)
       expect(replayed).toMatchObject({ status: 0, stdout: 'ok\n', stderr: recorded.stderr })
+    }
+  })
+
+  it('goes through the resets of a guest as through the rest of its life', async () => {
+    const recorded = await run('run', '--bare', restarting(), '--record', file('log'), '--digest')
+    expect(recorded).toMatchObject({ status: 0, stdout: '###' })
+    for (const more of [[], ['--engine', 'interpreter', '--slice', '997']]) {
+      const replayed = await run('replay', file('log'), '--digest', ...more)
+      expect(replayed).toMatchObject({ status: 0, stdout: '###' })
+      expect(digestLine(replayed)).toEqual(digestLine(recorded))
     }
   })
 

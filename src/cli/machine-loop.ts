@@ -66,7 +66,7 @@ export class MachineLoop {
       isIdle = reason === 'idle'
       let power: PowerOutput | null = null
       for (const output of outputs) {
-        if (output.kind === 'power') power = output
+        if (output.kind === 'power' && output.action === 'off') power = output
         const pending = this.#around.output(output)
         if (pending !== undefined) await pending
       }

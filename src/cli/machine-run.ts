@@ -139,7 +139,7 @@ async function live(machine: Machine, options: RunOptions, outside: Outside): Pr
         return
       }
       case 'power':
-        if (made.action === 'reset') diagnostic('the guest asked for a reset; the machine ends')
+        if (made.action === 'reset') diagnostic('the guest resets itself')
     }
   }
   loop = new MachineLoop(

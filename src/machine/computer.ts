@@ -7,7 +7,7 @@ import { loadElf, readElf } from './boot/elf.ts'
 import { loadLinux } from './boot/linux.ts'
 import { type SbiArguments, type SbiMachine, sbiCall } from './boot/sbi.ts'
 import { Bus } from './bus.ts'
-import { type MachineConfig, MEMORY_BYTES_MAX } from './config.ts'
+import { type BootConfig, type MachineConfig, MEMORY_BYTES_MAX } from './config.ts'
 import { FAULT } from './cpu/access.ts'
 import { BLOCK_ENABLE, CACHE_BLOCK_BYTES, ZERO_BLOCK_BYTES } from './cpu/cache-block.ts'
 import { CodeCache } from './cpu/code-cache.ts'
@@ -43,6 +43,7 @@ import { HartState } from './hart-state.ts'
 import type { MachineInput, MachineOutput } from './io.ts'
 import { RUN_BUDGET_MAX, type SavableMachine, type SliceEnd, type SliceStart } from './machine.ts'
 import { Ram } from './memory.ts'
+import { nextSeed, PowerOnState } from './reset.ts'
 import { restoreState, type StateParts, saveState } from './saved-state.ts'
 
 export type Engine = 'interpreter' | 'regions'
@@ -54,6 +55,11 @@ export interface EngineOptions {
   readonly hotThreshold?: number
   /** Who compiles; without it the thread that runs the machine does, which then waits for it. The guest cannot tell. */
   readonly compiler?: StartCompiler
+  /**
+   * Gives what is booted once more when the guest resets itself, if the configuration does not hold it any more: the
+   * very same bytes. Without either a reset ends the machine.
+   */
+  readonly reloadBoot?: () => BootConfig
 }
 
 /**
@@ -109,6 +115,8 @@ const EXTERNAL_BIT = { M: 1n << 11n, S: 1n << 9n } as const
 export class Computer implements SavableMachine {
   readonly pages: GuestPages
   readonly #config: Omit<MachineConfig, 'boot'>
+  readonly #boot: () => BootConfig
+  readonly #powerOn: PowerOnState
   readonly #servesSbi: boolean
   readonly #core: Core
   readonly #ram: Ram
@@ -120,6 +128,7 @@ export class Computer implements SavableMachine {
   readonly #rng: VirtioRng
   readonly #rtc: GoldfishRtc
   readonly #generation: Generation
+  readonly #syscon: Syscon
   readonly #nics: readonly VirtioNet[]
   readonly #disks: readonly VirtioBlk[]
   readonly #devices: readonly MmioDevice[]
@@ -131,6 +140,8 @@ export class Computer implements SavableMachine {
   #outputs: MachineOutput[] = []
   #running = false
   #halted = false
+  /** The guest asked for a reset, which comes behind the instruction that asked. */
+  #resetDue = false
   /** False until the state of a machine that starts from a snapshot is there. */
   #whole = true
 
@@ -143,6 +154,7 @@ export class Computer implements SavableMachine {
     this.#servesSbi = boot.kind === 'snapshot' ? boot.servesSbi : boot.kind === 'linux'
     const { boot: _images, ...rest } = config
     this.#config = rest
+    this.#boot = options.reloadBoot ?? (() => config.boot)
     this.#core = createCore(
       {
         memoryBytes: config.memoryBytes,
@@ -177,7 +189,7 @@ export class Computer implements SavableMachine {
     this.#uart = new Uart16550(context(UART_INTERRUPT))
     this.#rtc = new GoldfishRtc(context(RTC_INTERRUPT), config.epochNs ?? 0n)
     this.#generation = new Generation(context(GENERATION_INTERRUPT))
-    const syscon = new Syscon(contextFor({ set: () => undefined }))
+    this.#syscon = new Syscon(contextFor({ set: () => undefined }))
     const clint = new Clint([this.#clintHart()], () => this.guestClock())
     this.#console = new VirtioConsole()
     this.#rng = new VirtioRng()
@@ -185,7 +197,7 @@ export class Computer implements SavableMachine {
     this.#disks = config.disks.map((disk, i) => new VirtioBlk({ disk: i, ...disk }))
     const functions: VirtioFunction[] = [...this.#nics, ...this.#disks, this.#rng, this.#console]
     const virtio = functions.map((f, slot) => new VirtioMmio(slot, context(VIRTIO_INTERRUPT + slot), f))
-    this.#devices = [...virtio, this.#uart, plic, clint, this.#rtc, this.#generation, syscon]
+    this.#devices = [...virtio, this.#uart, plic, clint, this.#rtc, this.#generation, this.#syscon]
     this.#bus = new Bus(this.#devices)
     this.#sbi = firmware({
       core: this.#core,
@@ -197,33 +209,11 @@ export class Computer implements SavableMachine {
     })
 
     this.#reset()
-    if (program !== null) {
-      loadElf(this.#ram, program)
-      this.#enterMachineMode(program.entry)
-    } else if (boot.kind === 'snapshot') {
-      this.#whole = false
-    } else if (boot.kind === 'linux') {
-      const { kernel, initrd, append } = boot
-      const placement = loadLinux(this.#ram, {
-        kernel,
-        initrd,
-        memoryBytes: config.memoryBytes,
-        deviceTree: (placed) =>
-          buildDeviceTree({
-            harts: 1,
-            isa: ISA,
-            memoryBytes: config.memoryBytes,
-            devices: this.#devices.map((d) => d.fdtNode()),
-            rootNodes: syscon.powerNodes(),
-            append,
-            initrd: placed,
-            stdoutPath: `/soc/${this.#uart.fdtNode().name}`,
-            rngSeed: config.rngSeed,
-          }),
-      })
-      this.#enterSupervisor(placement.kernelAddress, placement.deviceTreeAddress)
-    }
-    if (this.#tohost !== null) watchStores(this.#core, this.#tohost)
+    const { pages } = this
+    const parts = { core: this.#core, hart: this.#hart, ram: this.#ram, pages, devices: this.#devices }
+    this.#powerOn = new PowerOnState(parts)
+    this.#whole = boot.kind !== 'snapshot'
+    this.#load(boot, config.rngSeed)
   }
 
   get retired(): bigint {
@@ -259,6 +249,10 @@ export class Computer implements SavableMachine {
       if (exit === EXIT.output) output = true
       else if (exit === EXIT.ecall) this.#environmentCall()
       else if (exit === EXIT.watch) this.#watched()
+      if (this.#resetDue) {
+        this.#restart()
+        output = true
+      }
       this.#code?.maintain()
     }
     this.#running = false
@@ -379,10 +373,53 @@ export class Computer implements SavableMachine {
     if (output.kind === 'power') this.#flushConsoles()
     this.#outputs.push(output)
     this.#outputDigest.add(output)
-    if (output.kind === 'power') {
-      this.#halted = true
-      this.#exit(EXIT.output)
+    if (output.kind !== 'power') return
+    if (output.action === 'reset') this.#resetDue = true
+    else this.#halted = true
+    this.#exit(EXIT.output)
+  }
+
+  #restart(): void {
+    this.#resetDue = false
+    const boot = this.#boot()
+    if (boot.kind === 'snapshot') {
+      // There is nothing to boot from: to the outside this is the end.
+      this.#output({ kind: 'power', action: 'off', exitStatus: 0 })
+      return
     }
+    this.#powerOn.restore()
+    this.#load(boot, nextSeed(this.#config.rngSeed, this.retired))
+  }
+
+  /** Puts into empty RAM what is booted, and the hart at its beginning. */
+  #load(boot: BootConfig, rngSeed: Uint8Array): void {
+    if (boot.kind === 'bare') {
+      const program = readElf(boot.elf)
+      loadElf(this.#ram, program)
+      this.#enterMachineMode(program.entry)
+    } else if (boot.kind === 'linux') {
+      const { memoryBytes } = this.#config
+      const { kernel, initrd, append } = boot
+      const placement = loadLinux(this.#ram, {
+        kernel,
+        initrd,
+        memoryBytes,
+        deviceTree: (placed) =>
+          buildDeviceTree({
+            harts: 1,
+            isa: ISA,
+            memoryBytes,
+            devices: this.#devices.map((d) => d.fdtNode()),
+            rootNodes: this.#syscon.powerNodes(),
+            append,
+            initrd: placed,
+            stdoutPath: `/soc/${this.#uart.fdtNode().name}`,
+            rngSeed,
+          }),
+      })
+      this.#enterSupervisor(placement.kernelAddress, placement.deviceTreeAddress)
+    }
+    if (this.#tohost !== null) watchStores(this.#core, this.#tohost)
   }
 
   /** Nothing answers at this address: the access fault that the core prepared is taken. */

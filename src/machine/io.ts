@@ -46,7 +46,10 @@ export type MachineOutput =
       readonly data: Uint8Array
     }
   | { readonly kind: 'disk-flush'; readonly disk: number; readonly id: number }
-  /** The guest powered itself off or asked for a reset (syscon or SBI SRST), or a bare-metal ELF wrote `tohost`. */
+  /**
+   * off: the guest powered itself off (syscon or SBI SRST), or a bare-metal ELF wrote `tohost`; the machine is halted. reset:
+   * the guest reset itself and boots again.
+   */
   | { readonly kind: 'power'; readonly action: 'off' | 'reset'; readonly exitStatus: number }
 
 export type ConsolePort = 'uart' | 'virtio'

@@ -4,7 +4,7 @@
  */
 import { parentPort, workerData } from 'node:worker_threads'
 import { UnderstudyError } from '../errors.ts'
-import type { MachineConfig } from '../machine/config.ts'
+import type { BootConfig, MachineConfig } from '../machine/config.ts'
 import type { MachineInput } from '../machine/io.ts'
 import { isSavable, type Machine } from '../machine/machine.ts'
 import { DivergenceError } from '../replay/errors.ts'
@@ -13,7 +13,7 @@ import { ClockFollower } from './clock-follower.ts'
 import { ringDoorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
 import { LiveCpu } from './live-cpu.ts'
-import { releaseImages } from './machine-source.ts'
+import { releaseImages, reloadBoot } from './machine-source.ts'
 import { PendingRequests } from './pending-requests.ts'
 import { lowerThisThread } from './priority.ts'
 import { ReplayCpu } from './replay-cpu.ts'
@@ -189,7 +189,10 @@ class CpuThread {
 
 /** The shape of the module that makes machines; tests name another module than the product's. */
 interface MachineModule {
-  createMachine(config: MachineConfig): Machine | Promise<Machine>
+  createMachine(
+    config: MachineConfig,
+    options?: { readonly reloadBoot?: () => BootConfig },
+  ): Machine | Promise<Machine>
 }
 
 async function main(data: CpuThreadData): Promise<void> {
@@ -197,7 +200,9 @@ async function main(data: CpuThreadData): Promise<void> {
   if (data.yielding) lowerThisThread()
   try {
     const module = (await import(data.machineModule)) as MachineModule
-    const machine = await module.createMachine(data.machine)
+    const { boot } = data
+    const options = boot === null ? {} : { reloadBoot: () => reloadBoot(boot) }
+    const machine = await module.createMachine(data.machine, options)
     releaseImages(data.machine)
     const { boot } = data.machine
     if (data.snapshot !== null && boot.kind === 'snapshot') {

@@ -3,6 +3,7 @@ import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { MachineConfig } from '../machine/config.ts'
 import type { MachineInput } from '../machine/io.ts'
+import type { Boot } from './config.ts'
 import { Doorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
 import { imageBuffers } from './machine-source.ts'
@@ -32,6 +33,8 @@ export interface CpuOptions {
   readonly snapshot?: string | null
   /** What the machine takes in when it is live and the log is still empty. */
   readonly firstInputs?: readonly MachineInput[]
+  /** Where its images came from, or null when it boots none. */
+  readonly boot?: Boot | null
   /** Live from the start, or replaying from there. */
   readonly live: boolean
   /** Whether the thread shall make way for other threads by itself. */
@@ -60,6 +63,7 @@ export class Cpu {
       machine: options.machine,
       snapshot: options.snapshot ?? null,
       firstInputs: options.firstInputs ?? [],
+      boot: options.boot ?? null,
       live: options.live,
       yielding: options.yielding ?? false,
       commands: createRing(COMMAND_RING_BYTES),

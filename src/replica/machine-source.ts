@@ -1,4 +1,5 @@
 /** Makes the machine's configuration from a replica's: both replicas of a pair come to the same one. */
+import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { BootConfig, MachineConfig } from '../machine/config.ts'
 import { NANOSECONDS_PER_TICK } from '../machine/devices/memory-map.ts'
@@ -62,9 +63,30 @@ async function loadBoot({ kernel, initrd, append }: Boot): Promise<BootConfig> {
       append,
     }
   } catch (error) {
-    const detail = error instanceof Error ? error.message : String(error)
-    throw new ReplicaError('IMAGE_UNREADABLE', detail, { cause: error })
+    throw unreadable(error)
   }
+}
+
+/**
+ * Reads the images once more, for a guest that resets itself: they are not kept, and a machine that is between two
+ * instructions cannot wait for somebody to bring them. Throws IMAGE_UNREADABLE.
+ */
+export function reloadBoot({ kernel, initrd, append }: Boot): BootConfig {
+  try {
+    return {
+      kind: 'linux',
+      kernel: readFileSync(kernel),
+      initrd: initrd === null ? null : readFileSync(initrd),
+      append,
+    }
+  } catch (error) {
+    throw unreadable(error)
+  }
+}
+
+function unreadable(error: unknown): ReplicaError {
+  const detail = error instanceof Error ? error.message : String(error)
+  return new ReplicaError('IMAGE_UNREADABLE', detail, { cause: error })
 }
 
 /** The memory of kernel and initrd, tens of megabytes: one copy in the process is enough. */

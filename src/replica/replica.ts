@@ -91,6 +91,7 @@ export class Replica {
       machine,
       snapshot,
       firstInputs: firstInputs(config),
+      boot: config.boot,
       live: config.role === 'primary',
       yielding: !raised,
       onReport: (report) => this.#cpuReported(report),

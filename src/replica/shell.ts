@@ -63,7 +63,7 @@ export function frameInfo(
     byteLength,
     outputs: outputs.length,
     outputBytes: outputs.reduce((sum, output) => sum + outputBytes(output), 0),
-    powerOff: outputs.some((output) => output.kind === 'power'),
+    powerOff: outputs.some((output) => output.kind === 'power' && output.action === 'off'),
   }
 }
 

@@ -5,6 +5,7 @@
 import { deserialize, serialize } from 'node:v8'
 import type { MachineConfig } from '../machine/config.ts'
 import type { MachineInput, MachineOutput } from '../machine/io.ts'
+import type { Boot } from './config.ts'
 import type { Request } from './pending-requests.ts'
 
 /** To the CPU thread. */
@@ -72,6 +73,8 @@ export interface CpuThreadData {
   readonly snapshot: string | null
   /** What the machine takes in when it is live and the log is still empty. */
   readonly firstInputs: readonly MachineInput[]
+  /** Where the images of `machine` came from; they are read again when the guest resets itself. */
+  readonly boot: Boot | null
   /** Live from the start, or replaying from there. */
   readonly live: boolean
   /** Whether the thread makes way for others by itself, because they could not be raised above it. */
