@@ -64,7 +64,7 @@ export const replicaConfigSchema = z.object({
   address: z.string(),
   /** What to boot, or null when the machine module of a test needs nothing. */
   boot: bootSchema.nullable(),
-  /** The snapshot to go on from; `boot` is not looked at then. Null: power-on. */
+  /** The snapshot to go on from; `boot` is then what a guest that resets itself boots. Null: power-on. */
   start: startSchema.nullable(),
   memoryBytes: z.int().positive(),
   /**

@@ -200,8 +200,8 @@ async function main(data: CpuThreadData): Promise<void> {
   if (data.yielding) lowerThisThread()
   try {
     const module = (await import(data.machineModule)) as MachineModule
-    const { boot } = data
-    const options = boot === null ? {} : { reloadBoot: () => reloadBoot(boot) }
+    const images = data.boot
+    const options = images === null ? {} : { reloadBoot: () => reloadBoot(images) }
     const machine = await module.createMachine(data.machine, options)
     releaseImages(data.machine)
     const { boot } = data.machine
