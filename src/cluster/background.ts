@@ -18,6 +18,8 @@ export interface BackgroundOptions {
   /** Gets stdout and stderr, appended. */
   readonly logFile: string
   readonly execArgv?: readonly string[]
+  /** Beside what this process has. */
+  readonly environment?: Readonly<Record<string, string>>
 }
 
 /** Starts a Node process in a session of its own, so that signals to this terminal do not reach it. */
@@ -27,7 +29,7 @@ export function startBackground(options: BackgroundOptions): ChildProcess {
     const child = spawn(
       process.execPath,
       [...(options.execArgv ?? []), options.module.pathname, ...options.args],
-      { detached: true, stdio: ['ignore', log, log], env: withCompileCache(process.env) },
+      { detached: true, stdio: ['ignore', log, log], env: { ...withCompileCache(process.env), ...options.environment } },
     )
     child.unref()
     return child
