@@ -29,7 +29,11 @@ export function startBackground(options: BackgroundOptions): ChildProcess {
     const child = spawn(
       process.execPath,
       [...(options.execArgv ?? []), options.module.pathname, ...options.args],
-      { detached: true, stdio: ['ignore', log, log], env: { ...withCompileCache(process.env), ...options.environment } },
+      {
+        detached: true,
+        stdio: ['ignore', log, log],
+        env: { ...withCompileCache(process.env), ...options.environment },
+      },
     )
     child.unref()
     return child
