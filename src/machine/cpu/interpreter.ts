@@ -14,9 +14,10 @@ import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import { readControl, readField, writeField, ZERO } from './access.ts'
 import { COMPRESSED_TARGETS } from './compressed.ts'
 import type { CoreFunctions } from './core-functions.ts'
-import { emitSwitch } from './decision-tree.ts'
+import { emitLikelySwitch } from './decision-tree.ts'
 import { defineDecode, type Handler, RECORD, recordAt } from './decode-cache.ts'
 import { emitHandler, isDecoded, type LoopLabels, type LoopState } from './decoded-operands.ts'
+import { frequencyOf } from './instruction-frequencies.ts'
 import { instructionSet } from './instruction-set.ts'
 import type { InterpreterOptions } from './interpreted-operands.ts'
 import { control, fastTlb, PAGE_BYTES, TLB_MODE_STRIDE } from './layout.ts'
@@ -36,6 +37,7 @@ export function defineInterpreter(core: CoreFunctions, options: InterpreterOptio
     const long: Handler = { instruction, length: 4 }
     return COMPRESSED_TARGETS.has(instruction.name) ? [long, { instruction, length: 2 }] : [long]
   })
+  handlers.sort((a, b) => frequencyOf(b) - frequencyOf(a))
   defineDecode(core, handlers)
   defineSingleStep(core, options)
   core.define('interpret', (f, initialBudget) => {
@@ -221,7 +223,8 @@ function emitDispatch(
   f.set(s.record, recordAt(core, s.at.get))
   f.brIf(undecoded, i32.ne(i32.load(s.at.get), i32.load(s.record.get, RECORD.raw)), 'unlikely')
   f.set(s.budget, i32.sub(s.budget.get, i32.const(1)))
-  emitSwitch(f, i32.load16U(s.record.get, RECORD.handler), [null, ...handlers, null], (handler) => {
+  const number = f.keep(i32.load16U(s.record.get, RECORD.handler))
+  emitLikelySwitch(f, number, [null, ...handlers], frequencyOf, (handler) => {
     if (handler === null) f.br(labels.single)
     else emitHandler(f, core, s, labels, handler)
   })
