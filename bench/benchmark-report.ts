@@ -19,6 +19,12 @@ export interface BenchmarkReport {
   readonly samples: readonly Sample[]
 }
 
+/** One object; a sample a line, so that two of them can be compared line by line. */
+export function benchmarkJson({ samples, ...rest }: BenchmarkReport): string {
+  const lines = samples.map((sample) => JSON.stringify(sample)).join(',\n')
+  return `${JSON.stringify(rest).slice(0, -1)},\n"samples":[\n${lines}\n]}\n`
+}
+
 export function formatBenchmark(report: BenchmarkReport): string {
   const { cpu, cores, loadBefore, node, date, commit } = report.circumstances
   const versions = Object.entries(report.versions).map(([what, version]) => `${what} ${version}`)

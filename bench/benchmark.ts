@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import { reportError } from '../src/cli/exit-codes.ts'
 import { openImage } from '../src/image/directory.ts'
 import { qemuVersion } from '../test/isa/qemu.ts'
-import { type BenchmarkReport, formatBenchmark } from './benchmark-report.ts'
+import { type BenchmarkReport, benchmarkJson, formatBenchmark } from './benchmark-report.ts'
 import { drawChart } from './chart.ts'
 import { compare } from './comparisons.ts'
 import { circumstances, progress } from './report.ts'
@@ -129,10 +129,10 @@ async function reportOf(
 }
 
 async function leave(report: BenchmarkReport, json: boolean, out: string | null): Promise<void> {
-  process.stdout.write(json ? `${JSON.stringify(report)}\n` : formatBenchmark(report))
+  process.stdout.write(json ? benchmarkJson(report) : formatBenchmark(report))
   if (out === null) return
   await mkdir(out, { recursive: true })
-  await writeFile(join(out, 'bench.json'), `${JSON.stringify(report, null, 1)}\n`)
+  await writeFile(join(out, 'bench.json'), benchmarkJson(report))
   await writeFile(join(out, 'bench.txt'), formatBenchmark(report))
   const drawn = report.comparisons.some(({ side, reference }) => side === 'plain' && reference === 'qemu')
   if (drawn) await writeFile(join(out, 'bench.svg'), drawChart(report))

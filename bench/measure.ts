@@ -29,11 +29,6 @@ const SUBJECTS: { readonly [name: string]: Subject } = {
     roundsDefault: 3,
     load: async () => (await import('./takeover.ts')).measureStoppedPrimary,
   },
-  boot: {
-    summary: 'boot of tiny to its first line of /init and to ready, beside QEMU',
-    roundsDefault: 5,
-    load: async () => (await import('./boot.ts')).measureBoot,
-  },
   speed: {
     summary: 'steady guest MIPS of bare-metal kernels, beside QEMU',
     roundsDefault: 3,

@@ -2,7 +2,7 @@
 import { PassThrough } from 'node:stream'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type BenchmarkReport, formatBenchmark } from '../bench/benchmark-report.ts'
+import { type BenchmarkReport, benchmarkJson, formatBenchmark } from '../bench/benchmark-report.ts'
 import { drawChart } from '../bench/chart.ts'
 import { compare, geometricMean, timingOf } from '../bench/comparisons.ts'
 import { GuestConsole } from '../bench/guest-console.ts'
@@ -149,6 +149,10 @@ describe('what is left', () => {
     expect(text).toMatch(/core +2000 +1333\n/)
     expect(text).toMatch(/core +1\.50 \(1\.50-1\.50\)/)
     expect(text).toMatch(/aim, at least +1\.3, each 0\.7/)
+  })
+
+  it('is JSON with every sample', () => {
+    expect(JSON.parse(benchmarkJson(report))).toEqual(report)
   })
 
   it('is drawn with machine, date and commit, well formed', () => {
