@@ -13,7 +13,15 @@ import { BLOCK_ENABLE, CACHE_BLOCK_BYTES, ZERO_BLOCK_BYTES } from './cpu/cache-b
 import { CodeCache } from './cpu/code-cache.ts'
 import { watchLine } from './cpu/code-pages.ts'
 import { type Core, createCore } from './cpu/core.ts'
-import { control, EXIT, PAGE_BYTES, RAM_START, TLB_ALL_BYTES, TLB_BASE } from './cpu/layout.ts'
+import {
+  control,
+  EXIT,
+  FAST_TLB_BASE,
+  PAGE_BYTES,
+  RAM_START,
+  TLB_ALL_BYTES,
+  TLB_BASE,
+} from './cpu/layout.ts'
 import { type StartCompiler, SynchronousCompiler } from './cpu/region-compiler.ts'
 import { STATE_BASE, STATE_BYTES } from './cpu/state.ts'
 import { Clint } from './devices/clint/clint.ts'
@@ -328,6 +336,10 @@ export class Computer implements SavableMachine {
     compiledEntries: (): number => this.#code?.size ?? 0,
     /** A digest of the architectural TLBs, which a guest can observe although no register shows them. */
     translationDigest: (): bigint => this.#core.exports.hash(TLB_BASE, TLB_BASE + TLB_ALL_BYTES),
+    /** Empties the fast TLBs, which nobody can tell. */
+    dropFastTranslations: (): void => {
+      new Uint8Array(this.#core.memory.buffer, FAST_TLB_BASE, TLB_ALL_BYTES).fill(0xff)
+    },
   }
 
   #register(name: string): bigint {

@@ -4,7 +4,8 @@ import { encode, formOf } from '../../../src/machine/cpu/isa-test/instructions.t
 import { CSR, STATUS } from '../../../src/machine/cpu/isa-test/privileged.ts'
 import type { Instruction } from '../program.ts'
 import { ALIAS_SHIFT, ALIASES, CATCH_OFFSET, CODE_BYTES, FENCE, REGISTER, SERVICE } from './layout.ts'
-import type { BusyFunction, BusyProgram, Edit, Step } from './program.ts'
+import type { Access, BusyFunction, BusyProgram, Edit, Place, Step } from './program.ts'
+import { satp } from './tables.ts'
 
 /** Farthest distance a conditional branch is trusted with; beyond it a jump is put in between. */
 const BRANCH_REACH_BYTES = 3500
@@ -189,7 +190,7 @@ class CodeEmitter {
         return
       case 'invoke': {
         const { link } = this.#program.functions[step.callee]!
-        this.#call(step.callee, link, step.computed)
+        this.#call(step.callee, link, step.how)
         this.#landing()
         return
       }
@@ -234,19 +235,26 @@ class CodeEmitter {
       case 'edit':
         this.#edit(step.edit)
         return
+      case 'space':
+        asm.li(value, satp(this.#region, step.space))
+        asm.emit('csrrw', 0, CSR.satp, value)
+        return
       case 'window':
         this.#window(step)
         return
     }
   }
 
-  #call(callee: number, link: number, computed: boolean): void {
+  #call(callee: number, link: number, how: (Step & { kind: 'invoke' })['how']): void {
     const asm = this.#asm
     const target = this.#functions[callee]!
-    if (computed) {
-      asm.loadAddress(REGISTER.scratch, target)
-      asm.emit('jalr', link, REGISTER.scratch, 0)
-    } else asm.emitTo(target, 'jal', link)
+    if (how === 'direct') {
+      asm.emitTo(target, 'jal', link)
+      return
+    }
+    asm.loadAddress(REGISTER.scratch, target)
+    if (how === 'sibling') asm.emit('xor', REGISTER.scratch, REGISTER.scratch, REGISTER.sibling)
+    asm.emit('jalr', link, REGISTER.scratch, 0)
   }
 
   /** Where calls come back, either to the first or to the second instruction. */
@@ -357,27 +365,42 @@ class CodeEmitter {
     asm.emit('sfence.vma', byAddress ? REGISTER.scratch : 0, bySpace ? REGISTER.value : 0)
   }
 
-  #window(step: Step & { kind: 'window' }): void {
+  #window({ place, accesses, asBefore, between }: Step & { kind: 'window' }): void {
     const asm = this.#asm
-    const { scratch, value, span, hash } = REGISTER
-    if (step.alias === null) {
-      asm.li(scratch, step.offset)
-      asm.emit('add', scratch, scratch, span)
-    } else asm.li(scratch, ALIASES[step.alias]!.base(this.#region) + BigInt(step.offset))
-    if (step.asBefore) {
+    const { scratch, value, word } = REGISTER
+    this.#address(scratch, place)
+    if (asBefore) {
       asm.li(value, STATUS.mprv)
       asm.emit('csrrs', 0, CSR.mstatus, value)
     }
-    const { fields } = formOf(step.access)
-    asm.emit(step.access, step.register, ...fields.slice(1).map((f) => this.#windowOperand(f)))
-    if (step.asBefore) asm.emit('csrrc', 0, CSR.mstatus, value)
-    const isLoad = step.access.startsWith('l')
-    if (isLoad && step.register !== 0) asm.emit('xor', hash, hash, step.register)
+    accesses.forEach((access, n) => {
+      if (n === 1 && between !== null) {
+        this.#address(word, between)
+        asm.emit('ld', word, word, 0)
+      }
+      this.#access(access)
+    })
+    if (asBefore) asm.emit('csrrc', 0, CSR.mstatus, value)
   }
 
-  #windowOperand(name: string): number {
-    if (name === 'rs1') return REGISTER.scratch
-    return name === 'rs2' ? REGISTER.random : 0
+  #address(register: number, { offset, alias }: Place): void {
+    const asm = this.#asm
+    if (alias === null) {
+      asm.li(register, offset)
+      asm.emit('add', register, register, REGISTER.span)
+    } else asm.li(register, ALIASES[alias]!.base(this.#region) + BigInt(offset))
+  }
+
+  #access({ mnemonic, register, distance }: Access): void {
+    const { scratch, random, hash } = REGISTER
+    const rest = formOf(mnemonic).fields.slice(1)
+    const operands = rest.map((field) => {
+      if (field === 'rs1') return scratch
+      if (field === 'rs2') return random
+      return field === 'aqrl' ? 0 : distance
+    })
+    this.#asm.emit(mnemonic, register, ...operands)
+    if (mnemonic.startsWith('l') && register !== 0) this.#asm.emit('xor', hash, hash, register)
   }
 
   #branch(target: Label, { mnemonic, operands }: Instruction, distanceBytes: number): void {
@@ -421,7 +444,7 @@ const STEP_BYTES: { readonly [kind in Step['kind']]: number } = {
   loop: 20,
   sometimes: 32,
   choice: 80,
-  invoke: 24,
+  invoke: 28,
   recurse: 36,
   far: 32,
   point: 4,
@@ -430,7 +453,8 @@ const STEP_BYTES: { readonly [kind in Step['kind']]: number } = {
   throw: 40,
   service: 40,
   edit: 96,
-  window: 72,
+  space: 36,
+  window: 160,
 }
 
 /** An upper bound of the bytes that steps take, their tables included. */

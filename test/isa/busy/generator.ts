@@ -10,6 +10,7 @@ import { FLOW_WORDS, functionBytes, HARMLESS } from './functions.ts'
 import {
   ALIASES,
   CODE_BYTES,
+  CODE_PAGES,
   EDITS,
   FUNCTIONS_OFFSET,
   PAGE,
@@ -19,7 +20,7 @@ import {
   SERVICE,
   WINDOW_PAGES,
 } from './layout.ts'
-import type { BusyFunction, BusyProgram, Flavour, FunctionKind, Step } from './program.ts'
+import type { Access, BusyFunction, BusyProgram, Flavour, FunctionKind, Place, Step } from './program.ts'
 import { randomEdit, randomOwnEdit } from './tables.ts'
 
 const FUNCTIONS_MAX = 18
@@ -34,9 +35,9 @@ const PROGRAM_COST = 60_000
 const ITERATIONS_MAX = 400
 /** Deeper than compiled code nests calls. */
 const DEEP = 450
-/** A superpage maps code as well: the kernel would put it back for ever, where the mode has no right to it. */
-const SMALL_ALIASES = ALIASES.flatMap(({ huge }, n) => (huge ? [] : [n]))
-const USER_ALIASES = SMALL_ALIASES.filter((n) => ALIASES[n]!.mode === USER)
+const USER_ALIASES = ALIASES.flatMap(({ mode }, n) => (mode === USER ? [n] : []))
+/** Bytes before and behind a place that accesses off its address may touch. */
+const WINDOW_REACH = 64
 const PATCH_AHEAD_PERCENT = 6
 const ILLEGAL_WORDS = [0xffff_ffff, 0x0000_0000, 0x0000_1067, 0x0200_101b, 0x7e00_0033]
 const ACCESSES = ['lb', 'lhu', 'lw', 'ld', 'lwu', 'sb', 'sh', 'sw', 'sd', 'flw', 'fld', 'fsw', 'fsd'] as const
@@ -73,6 +74,8 @@ class Generator {
   readonly #random: Random
   readonly #runs: ItemGenerator
   readonly #region: number
+  /** The one that main runs in. */
+  readonly #alias: number
   /** Later functions, made before the ones that call them; by number. */
   readonly #drafts: Draft[] = []
   #points = 0
@@ -88,6 +91,7 @@ class Generator {
     this.#slot = slot
     this.#flavour = flavour
     this.#random = new Random(seed)
+    this.#alias = this.#random.below(ALIASES.length)
     this.#region = regionOf(slot)
     const { return: link, base, scratch, hash, ...others } = REGISTER
     const [outer, inner] = REGISTER.counters
@@ -129,8 +133,10 @@ class Generator {
       slot: this.#slot,
       functions,
       iterations: Math.max(3, Math.min(ITERATIONS_MAX, Math.floor(PROGRAM_COST / main.cost))),
-      alias: random.below(ALIASES.length),
-      edits: Array.from({ length: EDITS }, () => randomEdit(random, this.#region, this.#flavour)),
+      alias: this.#alias,
+      edits: Array.from({ length: EDITS }, () =>
+        randomEdit(random, this.#region, this.#alias, this.#flavour),
+      ),
       memorySeed: random.u32(),
       ...this.#privileges(),
       integers: Array.from({ length: 32 }, () => nastyInteger(random)),
@@ -151,7 +157,7 @@ class Generator {
       medeleg: delegated.reduce((bits, cause) => bits | (1 << cause), 0),
       mideleg: random.pick([0, 0x2, 0x22]),
       status:
-        STATUS.fs |
+        (random.pick([1n, 2n, 3n]) * (STATUS.fs & -STATUS.fs)) |
         (random.chance(50) ? STATUS.spie | STATUS.sie : 0n) |
         (random.chance(50) ? STATUS.mpie | STATUS.mie : 0n) |
         (random.chance(20) ? STATUS.sum : 0n) |
@@ -269,7 +275,8 @@ class Generator {
     }
     if (roll < 84) return this.#window()
     if (roll < 90) return this.#patch()
-    if (roll < 94) return this.#statusStep()
+    if (roll < 92) return this.#statusStep()
+    if (roll < 95) return this.#translationStep()
     return this.#service()
   }
 
@@ -279,7 +286,8 @@ class Generator {
     this.#cost += this.#times * 60
     const roll = random.below(100)
     if (roll < 30) return { kind: 'service', service: SERVICE.edit, value: null }
-    if (roll < 42) return { kind: 'edit', edit: randomOwnEdit(random, this.#region, this.#flavour) }
+    if (roll < 42)
+      return { kind: 'edit', edit: randomOwnEdit(random, this.#region, this.#alias, this.#flavour) }
     if (roll < 62) return this.#patch()
     if (roll < 74) return { kind: 'throw' }
     if (roll < 82) return { kind: 'service', service: SERVICE.switchSpace, value: 0 }
@@ -344,7 +352,8 @@ class Generator {
 
   #invoke(callee: number): Step {
     this.#cost += this.#times * (this.#drafts[callee]!.cost + 5)
-    return { kind: 'invoke', callee, computed: this.#random.chance(30) }
+    const how = this.#random.pick(['direct', 'direct', 'computed', 'sibling'] as const)
+    return { kind: 'invoke', callee, how }
   }
 
   #point(point: number): Step {
@@ -372,22 +381,50 @@ class Generator {
 
   #window(): Step {
     const random = this.#random
-    const atomic = this.#flavour === 'engines' && random.chance(15)
-    const access = atomic ? random.pick(ATOMIC_ACCESSES) : random.pick(ACCESSES)
     const page = PAGE.window + random.below(WINDOW_PAGES)
     // Before the stack's first page lies the window's last: only the ends in between are crossed.
     const crosses = page < PAGE.window + WINDOW_PAGES - 1 && random.chance(25)
-    const within = crosses ? PAGE_BYTES - random.between(1, 7) : 8 * random.below(PAGE_BYTES / 8)
-    const isLoad = access.startsWith('l')
-    const register = access.startsWith('f')
+    const within = crosses
+      ? PAGE_BYTES - random.between(1, 7)
+      : WINDOW_REACH + 8 * random.below((PAGE_BYTES - 2 * WINDOW_REACH) / 8)
+    const asBefore = random.chance(10)
+    const alias = asBefore
+      ? random.pick(USER_ALIASES)
+      : random.chance(20)
+        ? random.below(ALIASES.length)
+        : null
+    const count = crosses || random.chance(40) ? 1 : random.between(2, 4)
+    this.#cost += this.#times * (8 + 8 * count)
+    return {
+      kind: 'window',
+      place: { offset: page * PAGE_BYTES + within, alias },
+      accesses: Array.from({ length: count }, (_, n) => this.#access(n > 0 || !crosses)),
+      asBefore,
+      between: count > 1 && random.chance(50) ? this.#conflicting(page) : null,
+    }
+  }
+
+  /** In another alias a page with the same place in a TLB, or one before it that the load crosses. */
+  #conflicting(page: number): Place {
+    const crosses = this.#random.chance(50)
+    return {
+      alias: this.#random.below(ALIASES.length),
+      offset: page * PAGE_BYTES - (crosses ? this.#random.between(1, 7) : -8 * this.#random.below(100)),
+    }
+  }
+
+  #access(mayBeDistant: boolean): Access {
+    const random = this.#random
+    const atomic = this.#flavour === 'engines' && random.chance(15)
+    const mnemonic = atomic ? random.pick(ATOMIC_ACCESSES) : random.pick(ACCESSES)
+    const isLoad = mnemonic.startsWith('l')
+    const register = mnemonic.startsWith('f')
       ? random.below(32)
       : isLoad || atomic
         ? this.#runs.destination()
         : this.#runs.source()
-    this.#cost += this.#times * 12
-    const asBefore = random.chance(10)
-    const alias = asBefore ? random.pick(USER_ALIASES) : random.chance(20) ? random.pick(SMALL_ALIASES) : null
-    return { kind: 'window', access, register, offset: page * PAGE_BYTES + within, alias, asBefore }
+    const reach = WINDOW_REACH - 8
+    return { mnemonic, register, distance: mayBeDistant && !atomic ? random.between(-reach, reach) : 0 }
   }
 
   /** Status bits and interrupts, as only privileged modes may change them; counters and the unit's state. */
@@ -422,6 +459,35 @@ class Generator {
       }
     }
     this.#cost += this.#times * 20
+    return { kind: 'run', instructions: out }
+  }
+
+  /** A fence of a page, an address space by number, rights: what the code that follows may lose its page by. */
+  #translationStep(): Step {
+    const random = this.#random
+    const { value, span, word } = REGISTER
+    this.#cost += this.#times * 20
+    const out: Instruction[] = []
+    switch (random.below(4)) {
+      case 0:
+      case 1:
+        out.push({ mnemonic: 'lui', operands: [value, random.below(CODE_PAGES + WINDOW_PAGES)] })
+        out.push({ mnemonic: 'add', operands: [value, value, span] })
+        out.push({ mnemonic: 'sfence.vma', operands: [value, 0] })
+        break
+      case 2: {
+        // SUM or MXR, by the upper immediate of LUI.
+        const bit = Number(random.pick([STATUS.sum, STATUS.sum, STATUS.mxr]) >> 12n)
+        out.push({ mnemonic: 'lui', operands: [word, bit] })
+        out.push({
+          mnemonic: random.pick(['csrrs', 'csrrc'] as const),
+          operands: [0, CSR.sstatus, word],
+        })
+        break
+      }
+      default:
+        return { kind: 'space', space: random.below(2) }
+    }
     return { kind: 'run', instructions: out }
   }
 

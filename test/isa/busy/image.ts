@@ -2,7 +2,7 @@
 import { Assembler } from '../../../src/machine/cpu/isa-test/assembler.ts'
 import { writeElf } from '../../../src/machine/cpu/isa-test/elf.ts'
 import { type Environment, emitExit } from '../../../src/machine/cpu/isa-test/exit.ts'
-import { CSR, STATUS } from '../../../src/machine/cpu/isa-test/privileged.ts'
+import { CSR, MACHINE, STATUS } from '../../../src/machine/cpu/isa-test/privileged.ts'
 import { Random } from '../../../src/machine/cpu/isa-test/random.ts'
 import { DATA_HALF_BYTES } from '../program.ts'
 import { emitSlot, INITIAL_OFFSET, SLOT_PAGE_OFFSET } from '../program-code.ts'
@@ -33,6 +33,7 @@ import {
   REGISTER,
   RESULT,
   regionOf,
+  SIBLING,
   STACK_PAGES,
   WINDOW_PAGES,
 } from './layout.ts'
@@ -152,6 +153,7 @@ function emitStart(asm: Assembler, program: BusyProgram, next: ReturnType<Assemb
   for (let x = 1; x < 32; x++) if (x !== base) asm.emit('ld', x, base, 8 * x)
   asm.li(base, span + BigInt(PAGE.base * PAGE_BYTES))
   asm.li(REGISTER.span, span)
+  asm.li(REGISTER.sibling, alias.mode === MACHINE ? 0 : SIBLING)
   asm.li(REGISTER.stack, span + BigInt((PAGE.stack + STACK_PAGES) * PAGE_BYTES))
   asm.emit('addi', REGISTER.recursion, 0, 0)
   asm.emit('mret')

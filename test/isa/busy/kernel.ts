@@ -25,6 +25,8 @@ import {
   REGISTER,
   RESULT,
   SERVICE,
+  SIBLING,
+  SPAN_PAGES,
 } from './layout.ts'
 import type { Flavour } from './program.ts'
 
@@ -219,6 +221,8 @@ class Handler {
     asm.emit('csrrs', B, this.#side.status, 0)
     asm.emit('and', B, B, A)
     asm.emitTo(on, 'bne', B, 0)
+    // Initial, not dirty: what makes it dirty is the program.
+    asm.li(A, STATUS.fs & -STATUS.fs)
     asm.emit('csrrs', 0, this.#side.status, A)
     asm.emitTo(this.#retry, 'jal', 0)
     asm.bind(on)
@@ -253,13 +257,11 @@ class Handler {
     const giveUp = asm.label()
     const isPointer = asm.label()
     asm.emit('csrrs', C, tval, 0)
-    asm.emit('ld', E, AREA, this.#shared(SHARED.space))
     asm.emit('ld', F, AREA, this.#shared(SHARED.region))
     // The root of the running space, then down.
-    asm.emit('slli', E, E, 12)
-    asm.li(A, PAGE.tables * PAGE_BYTES)
-    asm.emit('add', A, A, E)
-    asm.emit('add', A, A, F)
+    asm.emit('csrrs', A, CSR.satp, 0)
+    asm.emit('slli', A, A, 20)
+    asm.emit('srli', A, A, 8)
     asm.li(D, 30)
     const walk = asm.here()
     asm.emit('srl', E, C, D)
@@ -308,6 +310,7 @@ class Handler {
       asm.bind(notDirty)
     }
     asm.bind(invalid)
+    if (!isFetch) this.#giveUpElsewhere(giveUp)
     // Only entries in this region's tables have a copy of what they were at first.
     asm.emit('sub', E, A, F)
     asm.emit('srli', E, E, 12)
@@ -335,6 +338,19 @@ class Handler {
     if (!isFetch) asm.emitTo(this.#skip, 'jal', 0)
     else if (this.#isMachine) this.#end()
     else this.#pass(SERVICE.end)
+  }
+
+  /** What the program reaches beyond its span and the sibling's may stay out of its reach. C has the address. */
+  #giveUpElsewhere(giveUp: Label): void {
+    const asm = this.#asm
+    const own = asm.label()
+    asm.li(D, SPAN_PAGES * PAGE_BYTES)
+    asm.emit('sub', E, C, REGISTER.span)
+    asm.emitTo(own, 'bltu', E, D)
+    asm.emit('xor', E, C, REGISTER.sibling)
+    asm.emit('sub', E, E, REGISTER.span)
+    asm.emitTo(giveUp, 'bgeu', E, D)
+    asm.bind(own)
   }
 
   /** From S-mode to M-mode, which finds in sepc and SPP where the call came from. */
@@ -426,6 +442,11 @@ class Handler {
     asm.emit('add', REGISTER.span, REGISTER.span, A)
     asm.emit('add', REGISTER.base, REGISTER.base, A)
     asm.emit('add', REGISTER.stack, REGISTER.stack, A)
+    // No sibling in M-mode, the only one with the upper bit of MPP.
+    asm.emit('srli', A, D, 12)
+    asm.emit('addi', A, A, -1)
+    asm.li(REGISTER.sibling, SIBLING)
+    asm.emit('and', REGISTER.sibling, REGISTER.sibling, A)
     asm.li(A, STATUS.mpp)
     asm.emit('csrrc', 0, CSR.mstatus, A)
     asm.emit('csrrs', 0, CSR.mstatus, D)

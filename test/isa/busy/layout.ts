@@ -21,22 +21,23 @@ export const REGION_PAGES = 64
 export const REGION_BYTES = REGION_PAGES * PAGE_BYTES
 export const PROGRAMS_MAX = 16
 
-export const CODE_PAGES = 8
+/** Few, so that what happens to one of them happens to code in use. */
+export const CODE_PAGES = 5
 export const CODE_BYTES = CODE_PAGES * PAGE_BYTES
 /** Pages of a region, in order. The data slot (see program-code.ts) begins before the page that the base register points at. */
 export const PAGE = {
   code: 0,
-  data: 8,
-  base: 9,
-  window: 10,
-  stack: 14,
-  otherCode: 18,
-  otherWindow: 26,
-  tables: 28,
+  data: 5,
+  base: 6,
+  window: 7,
+  stack: 11,
+  otherCode: 15,
+  otherWindow: 20,
+  tables: 22,
   /** Copies of the tables as they were at first: what the kernel puts back when code is not to be fetched. */
-  goodTables: 40,
-  edits: 52,
-  results: 54,
+  goodTables: 34,
+  edits: 46,
+  results: 47,
 } as const
 export const WINDOW_PAGES = 4
 export const OTHER_WINDOW_PAGES = 2
@@ -70,30 +71,31 @@ export function tableAddress(region: number, table: TableName): number {
 const MIDDLE_STEP = 0x20_0000
 const HIGH_HALF = 0xffff_ffc0_0000_0000n
 export const MIDDLE = {
-  supervisor: 1,
-  user: 2,
-  sharedSupervisor: 3,
-  sharedUser: 4,
-  supervisorSuperpage: 5,
-  userSuperpage: 6,
+  supervisor: 4,
+  sharedSupervisor: 5,
+  user: 6,
+  sharedUser: 7,
+  supervisorSuperpage: 8,
+  supervisorSuperpageSibling: 9,
+  userSuperpage: 10,
+  userSuperpageSibling: 11,
 } as const
+/** Every alias but M-mode's has a sibling for the same mode, at an address that differs in this bit. */
+export const SIBLING = MIDDLE_STEP
 
 export interface Alias {
   readonly mode: Privilege
-  /** Whether superpages map it, the whole of the machine's memory around it included. */
-  readonly huge: boolean
   /** Virtual address of the span. */
   base(region: number): bigint
 }
 
 const small = (mode: Privilege, middle: number): Alias => ({
   mode,
-  huge: false,
+
   base: () => BigInt(middle * MIDDLE_STEP),
 })
 const huge = (mode: Privilege, middle: number): Alias => ({
   mode,
-  huge: true,
   base: (region) => BigInt(middle * MIDDLE_STEP + (region % MIDDLE_STEP)),
 })
 
@@ -103,10 +105,10 @@ export const ALIASES: readonly Alias[] = [
   small(USER, MIDDLE.user),
   small(SUPERVISOR, MIDDLE.sharedSupervisor),
   small(USER, MIDDLE.sharedUser),
-  { mode: SUPERVISOR, huge: false, base: () => HIGH_HALF + BigInt(MIDDLE.sharedSupervisor * MIDDLE_STEP) },
+  { mode: SUPERVISOR, base: () => HIGH_HALF + BigInt(MIDDLE.sharedSupervisor * MIDDLE_STEP) },
   huge(SUPERVISOR, MIDDLE.supervisorSuperpage),
   huge(USER, MIDDLE.userSuperpage),
-  { mode: MACHINE, huge: false, base: (region) => BigInt(region) },
+  { mode: MACHINE, base: (region) => BigInt(region) },
 ]
 
 /** Registers that random instructions leave alone. */
@@ -127,6 +129,8 @@ export const REGISTER = {
   recursion: 24,
   mainLoop: 25,
   word: 26,
+  /** What changes an address of code to its sibling's: a bit, or nothing in M-mode. */
+  sibling: 27,
 } as const
 
 /** The start of the span is the gate: where functions called through the kernel return to. Functions come behind it. */

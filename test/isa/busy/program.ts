@@ -18,7 +18,8 @@ export type Step =
   | { readonly kind: 'sometimes'; readonly bits: number; readonly steps: readonly Step[] }
   /** A jump through a table that lies among the code. */
   | { readonly kind: 'choice'; readonly cases: readonly (readonly Step[])[] }
-  | { readonly kind: 'invoke'; readonly callee: number; readonly computed: boolean }
+  /** `sibling`: the callee at its other address in the same mode. */
+  | { readonly kind: 'invoke'; readonly callee: number; readonly how: 'direct' | 'computed' | 'sibling' }
   | { readonly kind: 'recurse'; readonly callee: number; readonly depth: number }
   /** Through the kernel, in the mode and at the address of an alias. */
   | { readonly kind: 'far'; readonly callee: number; readonly alias: number }
@@ -39,16 +40,31 @@ export type Step =
   | { readonly kind: 'service'; readonly service: number; readonly value: number | null }
   /** Stores a table's entry from the code itself, which only privileged modes may, and fences. */
   | { readonly kind: 'edit'; readonly edit: Edit }
-  /** An access to a page of the window, in the running alias or another one. */
+  /** Writes satp, from the code itself. */
+  | { readonly kind: 'space'; readonly space: number }
+  /** Accesses off one register to a page of the window, in the running alias or another one. */
   | {
       readonly kind: 'window'
-      readonly access: Instruction['mnemonic']
-      readonly register: number
-      readonly offset: number
-      readonly alias: number | null
+      readonly place: Place
+      readonly accesses: readonly Access[]
       /** In M-mode with the rights of the mode that MPP says. */
       readonly asBefore: boolean
+      /** A load that may take the place of the page in a TLB, between the first access and the others. */
+      readonly between: Place | null
     }
+
+/** Bytes from the start of the span, in an alias or in the running one. */
+export interface Place {
+  readonly offset: number
+  readonly alias: number | null
+}
+
+export interface Access {
+  readonly mnemonic: Instruction['mnemonic']
+  readonly register: number
+  /** Bytes from the place; zero for atomics, which have no offset. */
+  readonly distance: number
+}
 
 /** `plain`: saves what it needs on the stack; `leaf`: calls nothing; `recursive`: calls itself as often as asked to. */
 export type FunctionKind = 'main' | 'plain' | 'leaf' | 'recursive'

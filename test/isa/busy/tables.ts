@@ -82,10 +82,16 @@ export function firstTables(region: number): BigUint64Array {
     set(middle, MIDDLE.user, pointer(user))
     set(middle, MIDDLE.sharedSupervisor, pointer('sharedSupervisor'))
     set(middle, MIDDLE.sharedUser, pointer('sharedUser'))
-    set(middle, MIDDLE.supervisorSuperpage, superpage(region, false))
-    set(middle, MIDDLE.userSuperpage, superpage(region, true))
+    for (const index of [MIDDLE.supervisorSuperpage, MIDDLE.supervisorSuperpageSibling]) {
+      set(middle, index, superpage(region, false))
+    }
+    for (const index of [MIDDLE.userSuperpage, MIDDLE.userSuperpageSibling]) {
+      set(middle, index, superpage(region, true))
+    }
   }
+  // The high half has the shared table twice, as an alias and as its sibling.
   set('high', MIDDLE.sharedSupervisor, pointer('sharedSupervisor'))
+  set('high', MIDDLE.supervisor, pointer('sharedSupervisor'))
   for (const leaf of LEAVES) {
     for (let page = 0; page < SPAN_PAGES; page++) {
       set(leaf.table, leaf.first(region) + page, firstEntry(region, leaf, page))
@@ -109,25 +115,30 @@ export function satp(region: number, space: number): bigint {
   return SATP_SV39 | (BigInt(SPACE_IDENTIFIERS[space]!) << 44n) | root
 }
 
-/** A random edit. For QEMU it is fenced as the manual demands; for our engines alone it may not be. */
-export function randomEdit(random: Random, region: number, flavour: Flavour): Edit {
-  return random.chance(12) ? superpageEdit(random, region, flavour) : leafEdit(random, region, flavour, true)
+/** A random edit, often of what `alias` sees. For QEMU it is fenced as the manual demands; for our engines alone it may not be. */
+export function randomEdit(random: Random, region: number, alias: number, flavour: Flavour): Edit {
+  return random.chance(12)
+    ? superpageEdit(random, region, flavour)
+    : leafEdit(random, region, alias, flavour, true)
 }
 
 /**
  * An edit for code to make by itself: for QEMU none of the code's own entries, since what is fetched between the
  * store and the fence may come from the old or the new page.
  */
-export function randomOwnEdit(random: Random, region: number, flavour: Flavour): Edit {
+export function randomOwnEdit(random: Random, region: number, alias: number, flavour: Flavour): Edit {
   return flavour === 'engines'
-    ? randomEdit(random, region, flavour)
-    : leafEdit(random, region, flavour, false)
+    ? randomEdit(random, region, alias, flavour)
+    : leafEdit(random, region, alias, flavour, false)
 }
 
 const CODE_PERCENT = 55
+/** How often an edit is one of what the program's own alias sees, if that has small pages. */
+const USED_PERCENT = 50
 
-function leafEdit(random: Random, region: number, flavour: Flavour, mayBeCode: boolean): Edit {
-  const leaf = random.pick(LEAVES)
+function leafEdit(random: Random, region: number, alias: number, flavour: Flavour, mayBeCode: boolean): Edit {
+  const used = LEAVES.filter(({ aliases }) => aliases.includes(alias))
+  const leaf = random.pick(used.length > 0 && random.chance(USED_PERCENT) ? used : LEAVES)
   const roll = mayBeCode ? random.below(100) : random.between(CODE_PERCENT, 99)
   const page =
     roll < CODE_PERCENT
