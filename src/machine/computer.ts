@@ -13,15 +13,7 @@ import { BLOCK_ENABLE, CACHE_BLOCK_BYTES, ZERO_BLOCK_BYTES } from './cpu/cache-b
 import { CodeCache } from './cpu/code-cache.ts'
 import { watchLine } from './cpu/code-pages.ts'
 import { type Core, createCore } from './cpu/core.ts'
-import {
-  control,
-  EXIT,
-  FAST_TLB_BASE,
-  PAGE_BYTES,
-  RAM_START,
-  TLB_ALL_BYTES,
-  TLB_BASE,
-} from './cpu/layout.ts'
+import { control, EXIT, FAST_TLB_BASE, PAGE_BYTES, RAM_START, TLB_ALL_BYTES, TLB_BASE } from './cpu/layout.ts'
 import { type StartCompiler, SynchronousCompiler } from './cpu/region-compiler.ts'
 import { STATE_BASE, STATE_BYTES } from './cpu/state.ts'
 import { Clint } from './devices/clint/clint.ts'
