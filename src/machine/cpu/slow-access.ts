@@ -159,10 +159,7 @@ function defineStoreSlow(core: CoreFunctions): void {
         ),
     )
     core.do(f, 'wroteRam', at.get, bytes)
-    // A page that holds translated code gets no fast entry: each store to it must be seen.
-    f.if(i64.eqz(i64.load(i32.shl(pageIndex(core, at.get), i32.const(3)), core.layout.codeLines)), () =>
-      fillFast(f, f.keep(fastEntry(address, 'write')).get, address, at.get),
-    )
+    fillFastWrite(f, core, address, at.get)
   })
 }
 
@@ -193,7 +190,23 @@ function defineAtomicAddress(core: CoreFunctions): void {
       )
       f.return(ZERO)
     })
-    f.return(ramAddress(core, physical.get))
+    const at = f.keep(ramAddress(core, physical.get))
+    // Compiled code leaves for each atomic that has no fast entry; locks may lie on pages that nothing else touches.
+    f.if(
+      isStore,
+      () => fillFastWrite(f, core, address, at.get),
+      () => fillFast(f, f.keep(fastEntry(address, 'read')).get, address, at.get),
+    )
+    f.return(at.get)
+  })
+}
+
+/** A page that holds translated code gets no fast entry: each store to it must be seen. The others count as written from now on. */
+function fillFastWrite(f: FunctionBuilder, core: CoreFunctions, address: Expr, at: Expr): void {
+  const page = f.keep(pageIndex(core, at))
+  f.if(i64.eqz(i64.load(i32.shl(page.get, i32.const(3)), core.layout.codeLines)), () => {
+    f.store('i32_8', page.get, i32.const(1), core.layout.dirty)
+    fillFast(f, f.keep(fastEntry(address, 'write')).get, address, at)
   })
 }
 

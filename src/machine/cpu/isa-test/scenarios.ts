@@ -4,6 +4,7 @@ import { CACHE_BLOCK_SCENARIOS } from './scenarios-cache-block.ts'
 import { CALL_SCENARIOS } from './scenarios-calls.ts'
 import { CODE_SCENARIOS } from './scenarios-code.ts'
 import { CSR_SCENARIOS } from './scenarios-csr.ts'
+import { FLOAT_SCENARIOS } from './scenarios-float.ts'
 import { INTERRUPT_SCENARIOS } from './scenarios-interrupts.ts'
 import { PAGING_SCENARIOS } from './scenarios-paging.ts'
 import { PERMISSION_SCENARIOS } from './scenarios-permissions.ts'
@@ -21,5 +22,6 @@ export const SCENARIOS: readonly Scenario[] = [
   ...INTERRUPT_SCENARIOS,
   ...CODE_SCENARIOS,
   ...CALL_SCENARIOS,
+  ...FLOAT_SCENARIOS,
   ...CACHE_BLOCK_SCENARIOS,
 ]
