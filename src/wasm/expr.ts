@@ -276,8 +276,11 @@ export const truncSat = {
 
 /** 128-bit vectors: only what the machine uses. Codes with prefix 0xfd. */
 export const v128 = {
+  splatF32: unary('v128', 0xfd13),
   splatF64: unary('v128', 0xfd14),
+  lane0F32: (a: Expr): Expr => new Expr('plain', 'f32', 0xfd1f, 0, [a]),
   lane0F64: (a: Expr): Expr => new Expr('plain', 'f64', 0xfd21, 0, [a]),
   /** a × b + c, fused where the host has the instruction (relaxed SIMD): test before trusting it. */
+  relaxedMaddF32: (a: Expr, b: Expr, c: Expr): Expr => plain('v128', 0xfd105, a, b, c),
   relaxedMaddF64: (a: Expr, b: Expr, c: Expr): Expr => plain('v128', 0xfd107, a, b, c),
 }

@@ -287,7 +287,7 @@ export class FunctionBuilder {
         for (const a of e.args) this.#expr(a)
         this.#opcode(e.code)
         // Lane extraction carries its lane as an immediate.
-        if (e.code === 0xfd21) code.u8(0)
+        if (e.code === 0xfd1f || e.code === 0xfd21) code.u8(0)
         return
     }
   }

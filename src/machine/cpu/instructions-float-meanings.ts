@@ -88,13 +88,19 @@ export function fused(
     const b = s.float(of, 'fs2')
     const c = withSign(s.float(of, 'fs3'), negateAddend)
     const exact = () => library(s, `${of.name}.fma`, a.raw, b.raw, c.raw, s.rounding())
-    if (of === F32) setFusedSingle(s, a, b, c, exact)
-    else if (!hostFmaIsFused) s.exactly(() => s.setFloat(of, numberOf(of, exact())))
-    else {
-      const [x, y, z] = [a, b, c].map((o) => v128.splatF64(o.value))
-      setRounded(s, of, [a, b, c], v128.lane0F64(v128.relaxedMaddF64(x, y, z)), exact)
-    }
+    if (hostFmaIsFused) setRounded(s, of, [a, b, c], hostFused(of, [a, b, c]), exact)
+    else if (of === F32) setFusedSingle(s, a, b, c, exact)
+    else s.exactly(() => s.setFloat(of, numberOf(of, exact())))
   }
+}
+
+function hostFused(of: Format, operands: readonly FloatOperand[]): Expr {
+  if (of === F64) {
+    const [x, y, z] = operands.map((o) => v128.splatF64(o.value))
+    return v128.lane0F64(v128.relaxedMaddF64(x, y, z))
+  }
+  const [x, y, z] = operands.map((o) => v128.splatF32(o.value))
+  return v128.lane0F32(v128.relaxedMaddF32(x, y, z))
 }
 
 /**

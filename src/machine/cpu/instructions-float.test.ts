@@ -185,7 +185,7 @@ describe.each([
       const unit = floatUnit(table, mode)
       const random = new Random(seed + (mode ?? 5))
       for (const { name } of arithmetic) {
-        const dependsOnHostFma = /^fn?m(add|sub)\.d$/.test(name)
+        const dependsOnHostFma = /^fn?m(add|sub)\.[sd]$/.test(name)
         if (!useHostFma || dependsOnHostFma) check(unit, name as Mnemonic, mode, random)
       }
     },

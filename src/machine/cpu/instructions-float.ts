@@ -108,7 +108,7 @@ function formatInstructions(of: Format, fmt: 0 | 1, hostFmaIsFused: boolean): In
 }
 
 /**
- * All instructions of F and D. `hostFmaIsFused` (see `fp/host-fma.ts`) lets double-precision fused operations use
+ * All instructions of F and D. `hostFmaIsFused` (see `fp/host-fma.ts`) lets fused operations use
  * the host's instruction; the results are the same either way.
  */
 export function floatInstructionsFor(hostFmaIsFused: boolean): readonly Instruction[] {
