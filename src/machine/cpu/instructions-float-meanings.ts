@@ -40,37 +40,76 @@ function roundsOtherwise(rounding: Expr): boolean {
   return rounding.kind === 'const' && rounding.value !== RNE
 }
 
-/** Writes an arithmetic result: the host's where it may be trusted. `also` is a condition of its own for that. */
-function setRounded(
-  s: Operands,
-  to: Format,
-  operands: readonly FloatOperand[],
-  quick: Expr,
-  exact: () => Expr,
-  also: Expr = i32.const(1),
-): void {
+interface Rounded {
+  readonly operands: readonly FloatOperand[]
+  /** What the host computes. */
+  readonly quick: Expr
+  /** A condition of its own for trusting that. */
+  readonly also?: Expr
+  /** Whether a zero that the host computed, rounding to nearest even, is exact. */
+  readonly isExactZero?: () => Expr
+  /** Raw. */
+  readonly exact: () => Expr
+}
+
+/** Writes an arithmetic result: the host's where it may be trusted. */
+function setRounded(s: Operands, to: Format, { operands, quick, also, isExactZero, exact }: Rounded): void {
   if (roundsOtherwise(s.rounding())) {
     s.exactly(() => s.setFloat(to, numberOf(to, exact())))
     return
   }
-  const result = s.f.keep(quick)
-  const trusted = both(isTrusted(to, result.get, s.trustedExponents(to)), both(also, allBoxed(operands)))
-  unlessTrusted(s, trusted, () => s.f.set(result, numberOf(to, exact())))
+  const { f } = s
+  const result = f.keep(quick)
+  const exponents = s.trustedExponents(to)
+  const areBoxed = allBoxed(operands)
+  const trusted = both(isTrusted(to, result.get, exponents), both(also ?? i32.const(1), areBoxed))
+  const compute = (): void => s.exactly(() => f.set(result, numberOf(to, exact())))
+  f.if(
+    i32.eqz(trusted),
+    () => {
+      if (isExactZero === undefined) {
+        compute()
+        return
+      }
+      const isZero = i32.and(host(to).eq(result.get, host(to).const(0)), isExactZero())
+      f.if(i32.eqz(both(i32.and(isZero, i32.ne(exponents, i32.const(0))), areBoxed)), compute)
+    },
+    undefined,
+    'unlikely',
+  )
   s.setFloat(to, result.get)
 }
 
 export function arithmetic(of: Format, operation: 'add' | 'sub' | 'mul' | 'div'): Meaning {
+  const { const: number, eq } = host(of)
   return (s) => {
     const [a, b] = [s.float(of, 'fs1'), s.float(of, 'fs2')]
-    const exact = () => library(s, `${of.name}.${operation}`, a.raw, b.raw, s.rounding())
-    setRounded(s, of, [a, b], host(of)[operation](a.value, b.value), exact)
+    const isZero = (operand: FloatOperand) => eq(operand.value, number(0))
+    // A sum is never too small to be represented; products and quotients are, unless a zero went in.
+    const isExactZero = {
+      add: () => i32.const(1),
+      sub: () => i32.const(1),
+      mul: () => i32.or(isZero(a), isZero(b)),
+      div: () => isZero(a),
+    }[operation]
+    setRounded(s, of, {
+      operands: [a, b],
+      quick: host(of)[operation](a.value, b.value),
+      isExactZero,
+      exact: () => library(s, `${of.name}.${operation}`, a.raw, b.raw, s.rounding()),
+    })
   }
 }
 
 export function squareRoot(of: Format): Meaning {
   return (s) => {
     const a = s.float(of, 'fs1')
-    setRounded(s, of, [a], host(of).sqrt(a.value), () => library(s, `${of.name}.sqrt`, a.raw, s.rounding()))
+    setRounded(s, of, {
+      operands: [a],
+      quick: host(of).sqrt(a.value),
+      isExactZero: () => i32.const(1),
+      exact: () => library(s, `${of.name}.sqrt`, a.raw, s.rounding()),
+    })
   }
 }
 
@@ -88,7 +127,7 @@ export function fused(
     const b = s.float(of, 'fs2')
     const c = withSign(s.float(of, 'fs3'), negateAddend)
     const exact = () => library(s, `${of.name}.fma`, a.raw, b.raw, c.raw, s.rounding())
-    if (hostFmaIsFused) setRounded(s, of, [a, b, c], hostFused(of, [a, b, c]), exact)
+    if (hostFmaIsFused) setRounded(s, of, { operands: [a, b, c], quick: hostFused(of, [a, b, c]), exact })
     else if (of === F32) setFusedSingle(s, a, b, c, exact)
     else s.exactly(() => s.setFloat(of, numberOf(of, exact())))
   }
@@ -118,12 +157,17 @@ function setFusedSingle(
   const sum = s.f.keep(f64.add(f64.mul(x, y), z))
   const belowSingle = i32.and(i32.wrap(i64.reinterpret(sum.get)), i32.const(0x1fff_ffff))
   const isNoMidpoint = i32.ne(belowSingle, i32.const(0x1000_0000))
-  setRounded(s, F32, [a, b, c], f32.demote(sum.get), exact, isNoMidpoint)
+  setRounded(s, F32, { operands: [a, b, c], quick: f32.demote(sum.get), also: isNoMidpoint, exact })
 }
 
 export const doubleToSingle: Meaning = (s) => {
   const a = s.float(F64, 'fs1')
-  setRounded(s, F32, [a], f32.demote(a.value), () => library(s, 'f32.fromF64', a.raw, s.rounding()))
+  setRounded(s, F32, {
+    operands: [a],
+    quick: f32.demote(a.value),
+    isExactZero: () => f64.eq(a.value, f64.const(0)),
+    exact: () => library(s, 'f32.fromF64', a.raw, s.rounding()),
+  })
 }
 
 /** Always exact; only a NaN needs care. */
