@@ -55,6 +55,8 @@ export interface EngineOptions {
   readonly hotThreshold?: number
   /** Who compiles; without it the thread that runs the machine does, which then waits for it. The guest cannot tell. */
   readonly compiler?: StartCompiler
+  /** Bytes of WebAssembly that the code cache keeps. */
+  readonly codeBytesMax?: number
   /**
    * Gives what is booted once more when the guest resets itself, if the configuration does not hold it any more: the
    * very same bytes. Without either a reset ends the machine.
@@ -175,7 +177,7 @@ export class Computer implements SavableMachine {
     this.#hart = new HartState(memory)
     this.#ramDigest = new RamDigest(this.#core)
     this.pages = new GuestPages(this.#core, this.#ramDigest)
-    this.#code = options.engine === 'interpreter' ? null : codeCache(this.#core, options.compiler)
+    this.#code = options.engine === 'interpreter' ? null : codeCache(this.#core, options)
 
     const plic = new Plic(1, (_hart, mode, level) => this.#setPending(EXTERNAL_BIT[mode], level))
     const contextFor = (line: InterruptLine): DeviceContext => ({
@@ -521,9 +523,10 @@ export class Computer implements SavableMachine {
   }
 }
 
-function codeCache(core: Core, start: StartCompiler = (setup) => new SynchronousCompiler(setup)): CodeCache {
+function codeCache(core: Core, { compiler, codeBytesMax }: EngineOptions): CodeCache {
   const { layout, memory, floatFunctions } = core
-  return new CodeCache(core, start({ layout, memory, floatFunctions }))
+  const setup = { layout, memory, floatFunctions }
+  return new CodeCache(core, compiler?.(setup) ?? new SynchronousCompiler(setup), codeBytesMax)
 }
 
 /** A heat that is never reached: counters stop at it. */

@@ -6,9 +6,16 @@
  * very bytes that were compiled, so nothing needs to be known about what happened in between.
  */
 import { type Core, FUNCTION_TABLE_SIZE } from './core.ts'
+import { InstalledCode, type InstalledRegion } from './installed-code.ts'
 import { CODE_LINE_BYTES, control, MODE, PAGE_BYTES, QUEUE_ENTRY_BYTES } from './layout.ts'
 import { codeTableOf, type RegionCompiler } from './region-compiler.ts'
 import type { CompiledModule, CompiledRegion, RegionPlace } from './region-module.ts'
+
+/**
+ * Bytes of WebAssembly that are kept; beyond, what was installed first is forgotten. Baseline code is two to three times as
+ * large and the bytes themselves are kept too: about 60 MB of the host's memory.
+ */
+const CODE_BYTES_MAX = 16 * 1024 * 1024
 
 export class CodeCache {
   readonly #core: Core
@@ -19,10 +26,11 @@ export class CodeCache {
   readonly #codeLines: BigUint64Array
   readonly #freeSlots: number[] = []
   #nextSlot = 1
-  readonly #slotsOfPage = new Map<number, number[]>()
-  #size = 0
+  readonly #installed = new InstalledCode()
+  readonly #bytesMax: number
 
-  constructor(core: Core, compiler: RegionCompiler) {
+  constructor(core: Core, compiler: RegionCompiler, bytesMax: number = CODE_BYTES_MAX) {
+    this.#bytesMax = bytesMax
     this.#core = core
     this.#compiler = compiler
     this.#words = new Int32Array(core.memory.buffer)
@@ -33,7 +41,7 @@ export class CodeCache {
 
   /** Compiled regions in use. */
   get size(): number {
-    return this.#size
+    return this.#installed.size
   }
 
   /** Called between runs of the core: lets go of overwritten code, asks for what became hot, installs what is ready. */
@@ -51,25 +59,31 @@ export class CodeCache {
   #dropAll(): void {
     this.#core.exports.dropCode()
     this.#words[control.codeDropped / 4] = 0
-    for (const page of [...this.#slotsOfPage.keys()]) this.#freePage(page)
+    while (this.#installed.size > 0) this.#free(this.#installed.takeOldest())
   }
 
   #release(): void {
     const count = this.#words[control.invalidatedLength / 4]
     const base = this.#core.layout.invalidated / 4
-    for (let i = 0; i < count; i++) this.#freePage(this.#words[base + i])
+    for (let i = 0; i < count; i++) this.#free(this.#installed.takePage(this.#words[base + i]))
     this.#words[control.invalidatedLength / 4] = 0
   }
 
-  #freePage(page: number): void {
-    const slots = this.#slotsOfPage.get(page)
-    if (slots === undefined) return
-    for (const slot of slots) {
+  #free(regions: readonly InstalledRegion[]): void {
+    for (const { slot } of regions) {
       this.#core.exports.table.set(slot, null)
       this.#freeSlots.push(slot)
     }
-    this.#size -= slots.length
-    this.#slotsOfPage.delete(page)
+  }
+
+  /** Forgets the code that was installed first. Its places are counted anew. */
+  #evictOldest(): void {
+    const regions = this.#installed.takeOldest()
+    for (const region of regions) {
+      const place = this.#placeOf(region)
+      if (place !== null && this.#words[place] === region.slot) this.#words[place] = 0
+    }
+    this.#free(regions)
   }
 
   #request(): void {
@@ -87,37 +101,45 @@ export class CodeCache {
     if (places.length > 0) this.#compiler.request(places)
   }
 
-  #install({ module, regions }: CompiledModule): void {
+  #install({ module, regions, bytes }: CompiledModule): void {
     const current = regions.filter((region) => this.#isCurrent(region))
     if (current.length === 0) return
-    if (this.#freeSlots.length + FUNCTION_TABLE_SIZE - this.#nextSlot < current.length) {
-      this.#dropAll()
-      return
-    }
+    while (this.#installed.size > 0 && !this.#hasRoom(bytes, current.length)) this.#evictOldest()
     const { functions, memory, exports } = this.#core
     const instance = new WebAssembly.Instance(module, { core: { ...functions, memory } })
     let firstCodeOnPage = false
+    const installed: InstalledRegion[] = []
     for (const { page, mode, offset, lines, name } of current) {
+      const place = this.#placeOf({ page, mode, offset })
+      if (place === null) throw new Error('a region is installed on a page without a code table')
       const slot = this.#freeSlots.pop() ?? this.#nextSlot++
       exports.table.set(slot, instance.exports[name])
-      this.#words[(codeTableOf(this.#words, this.#core.layout, page, mode) + offset * 2) / 4] = slot
-      const slots = this.#slotsOfPage.get(page)
-      if (slots === undefined) this.#slotsOfPage.set(page, [slot])
-      else slots.push(slot)
-      this.#size++
+      this.#words[place] = slot
+      installed.push({ page, mode, offset, slot })
       if (this.#codeLines[page] === 0n) firstCodeOnPage = true
       this.#codeLines[page] |= lines
     }
+    this.#installed.add(bytes, installed)
     // Stores to a page with code must be seen: it may have fast entries from before.
     if (firstCodeOnPage) exports.flushFastWrites()
   }
 
+  #hasRoom(bytes: number, regions: number): boolean {
+    const slots = this.#freeSlots.length + FUNCTION_TABLE_SIZE - this.#nextSlot
+    return slots >= regions && this.#installed.bytes + bytes <= this.#bytesMax
+  }
+
+  /** Index of a region's word in its page's code table; null when the page has none, or none any more. */
+  #placeOf({ page, mode, offset }: RegionPlace): number | null {
+    const table = codeTableOf(this.#words, this.#core.layout, page, mode)
+    return table === 0 ? null : (table + offset * 2) / 4
+  }
+
   /** Whether a region may be installed: its place waits for one, and its code is what was compiled. */
   #isCurrent(region: CompiledRegion): boolean {
-    const table = codeTableOf(this.#words, this.#core.layout, region.page, region.mode)
+    const place = this.#placeOf(region)
     // All code was forgotten meanwhile.
-    if (table === 0) return false
-    const place = (table + region.offset * 2) / 4
+    if (place === null) return false
     // Queued again after its page was overwritten, and compiled already.
     if (this.#words[place] > 0) return false
     if (this.#holds(region)) return true

@@ -59,6 +59,8 @@ export interface CompiledRegion extends RegionPlace {
 
 export interface CompiledModule {
   readonly module: WebAssembly.Module
+  /** Length of its WebAssembly. */
+  readonly bytes: number
   readonly regions: readonly CompiledRegion[]
 }
 
@@ -87,7 +89,8 @@ export function compileRegions(
     emitRegion(body, { library, layout, mode, pageAddress: layout.ram + page * PAGE_BYTES }, blocks)
     return { page, offset, mode, code, lines: linesOf(blocks), name }
   })
-  return { module: new WebAssembly.Module(builder.finish()), regions }
+  const wasm = builder.finish()
+  return { module: new WebAssembly.Module(wasm), bytes: wasm.length, regions }
 }
 
 function importCore(

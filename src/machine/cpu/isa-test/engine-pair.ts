@@ -45,6 +45,9 @@ const LOOK_PERCENT = 5
 const FULL_PERCENT = 25
 /** How often regions are compiled with chance timing, and not at once. */
 const LATE_PERCENT = 50
+/** How often the code cache is so small that it forgets all the time, and the room it has then for a few regions. */
+const SMALL_CACHE_PERCENT = 10
+const SMALL_CACHE_BYTES = 50_000
 /** How often a checkpoint begins a new slice. */
 const SLICE_PERCENT = 20
 const RETIRED_MAX = 5_000_000n
@@ -97,7 +100,11 @@ export function compareEngines(
   { hotThreshold = HOT_THRESHOLD, retiredMax = RETIRED_MAX }: PairOptions = {},
 ): PairRun {
   const oracle = machine(elf, { engine: 'interpreter' })
-  const subject = machine(elf, { hotThreshold, ...(random.chance(LATE_PERCENT) ? late(random) : {}) })
+  const subject = machine(elf, {
+    hotThreshold,
+    ...(random.chance(LATE_PERCENT) ? late(random) : {}),
+    ...(random.chance(SMALL_CACHE_PERCENT) ? { codeBytesMax: SMALL_CACHE_BYTES } : {}),
+  })
   let lastEqual = 0n
   for (;;) {
     const count = lastEqual + BigInt(anyMagnitude(random, CHECKPOINT_DECADES))

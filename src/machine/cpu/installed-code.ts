@@ -1,0 +1,78 @@
+/**
+ * Books of the code that is installed: which module has how many regions in use, which regions lie on a page, which
+ * module is the oldest. A module's memory is given back by the host when none of its functions is in the table.
+ */
+import type { RegionPlace } from './region-module.ts'
+
+export interface InstalledRegion extends RegionPlace {
+  /** Its slot in the function table. */
+  readonly slot: number
+}
+
+interface InstalledModule {
+  readonly bytes: number
+  readonly regions: Set<InstalledRegion>
+}
+
+export class InstalledCode {
+  /** In the order they were installed. */
+  readonly #modules = new Set<InstalledModule>()
+  readonly #moduleOf = new Map<InstalledRegion, InstalledModule>()
+  readonly #regionsOfPage = new Map<number, InstalledRegion[]>()
+  #bytes = 0
+
+  /** Regions in use. */
+  get size(): number {
+    return this.#moduleOf.size
+  }
+
+  /** Bytes of WebAssembly of all modules of which something is in use. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** A module of so many bytes, with at least one region. */
+  add(bytes: number, regions: readonly InstalledRegion[]): void {
+    const module = { bytes, regions: new Set(regions) }
+    this.#modules.add(module)
+    this.#bytes += bytes
+    for (const region of regions) {
+      this.#moduleOf.set(region, module)
+      const neighbours = this.#regionsOfPage.get(region.page)
+      if (neighbours === undefined) this.#regionsOfPage.set(region.page, [region])
+      else neighbours.push(region)
+    }
+  }
+
+  /** Takes out what lies on a page. */
+  takePage(page: number): readonly InstalledRegion[] {
+    const regions = this.#regionsOfPage.get(page) ?? []
+    this.#regionsOfPage.delete(page)
+    for (const region of regions) this.#drop(region)
+    return regions
+  }
+
+  /** Takes out what is left of the module that was installed first; nothing when there is none. */
+  takeOldest(): readonly InstalledRegion[] {
+    const [oldest] = this.#modules
+    if (oldest === undefined) return []
+    const regions = [...oldest.regions]
+    for (const region of regions) {
+      this.#drop(region)
+      const neighbours = (this.#regionsOfPage.get(region.page) ?? []).filter((other) => other !== region)
+      if (neighbours.length === 0) this.#regionsOfPage.delete(region.page)
+      else this.#regionsOfPage.set(region.page, neighbours)
+    }
+    return regions
+  }
+
+  #drop(region: InstalledRegion): void {
+    const module = this.#moduleOf.get(region)
+    if (module === undefined) throw new Error('a region is taken out that is not in')
+    this.#moduleOf.delete(region)
+    module.regions.delete(region)
+    if (module.regions.size > 0) return
+    this.#modules.delete(module)
+    this.#bytes -= module.bytes
+  }
+}
