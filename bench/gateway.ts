@@ -48,12 +48,12 @@ async function passtAlone(): Promise<RoundTrips> {
   const published = await claimPorts([ANY_PORT])
   const passt = new Passt(published, {
     frame: (data) => {
-      for (const reply of answer(peer, data)) passt.socket.send(reply)
+      for (const reply of answer(peer, data)) passt.send(reply)
     },
     died: (message) => console.error(`passt died: ${message}`),
   })
   await passt.ready()
-  passt.socket.send(rarpAnnouncement(new Uint8Array(MAC)))
+  passt.send(rarpAnnouncement(new Uint8Array(MAC)))
   const result = await roundTrips(published[0]!.hostPort)
   await passt.stop()
   return result

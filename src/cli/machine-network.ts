@@ -76,7 +76,7 @@ async function plugIntoPasst(published: readonly PublishedPort[], events: CableE
     get isOpen() {
       return isOpen
     },
-    send: (frame) => void passt.socket.send(frame),
+    send: (frame) => void passt.send(frame),
     close: () => passt.stop(),
   }
 }

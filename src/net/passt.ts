@@ -16,6 +16,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { NetError } from './errors.ts'
 import { FrameSocket } from './frame-socket.ts'
+import { WindowLimit } from './window-limit.ts'
 
 /** What every guest sees, whichever host it runs on: the addresses of QEMU's user-mode network. */
 export const GUEST_IPV4 = '10.0.2.15'
@@ -73,6 +74,7 @@ export class Passt {
   #stopping = false
   #ready: (() => void) | null = null
   #socket: FrameSocket | null = null
+  readonly #windows = new WindowLimit()
 
   constructor(published: readonly PublishedPort[], events: PasstEvents) {
     this.#events = events
@@ -90,10 +92,15 @@ export class Passt {
     void this.#exited.then(() => this.#forget())
   }
 
-  /** Only after `ready`. */
-  get socket(): FrameSocket {
+  /** Sends a frame, whose receive window may be changed in place (`window-limit.ts`). Only after `ready`. */
+  send(frame: Uint8Array): void {
     if (this.#socket === null) throw new Error('passt is not connected yet')
-    return this.#socket
+    if (this.#windows.admits(frame, performance.now())) this.#socket.send(frame)
+  }
+
+  /** Frames that passt did not take in time. */
+  get droppedFrames(): number {
+    return this.#socket?.droppedFrames ?? 0
   }
 
   get pid(): number | undefined {

@@ -31,7 +31,7 @@ export class Uplink {
   }
 
   get queueDroppedFrames(): number {
-    return this.#passt?.socket.droppedFrames ?? 0
+    return this.#passt?.droppedFrames ?? 0
   }
 
   /** Rejects as `Passt.ready` does. */
@@ -51,7 +51,7 @@ export class Uplink {
 
   send(frame: Uint8Array): void {
     if (this.#passt === null) this.droppedFrames++
-    else this.#passt.socket.send(frame)
+    else this.#passt.send(frame)
   }
 
   async stop(): Promise<void> {
