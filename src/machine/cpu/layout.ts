@@ -38,6 +38,10 @@ export type Access = 'read' | 'write' | 'execute'
 export const ACCESS_NUMBER: Readonly<Record<Access, number>> = { read: 0, write: 1, execute: 2 }
 
 const CONTROL_BASE = 0x1800
+/** u32 each: architectural TLB entries filled since the last flush of all. */
+export const TLB_FILLS_BASE = 0x4000
+/** Clearing so many entries one by one costs as much as clearing all. */
+export const TLB_FILLS_MAX = 1024
 export const FAST_TLB_BASE = 0x10000
 export const TLB_BASE = 0x20000
 const EXPANSION_BASE = 0x40000
@@ -69,8 +73,8 @@ export const control = {
   codeChanged: CONTROL_BASE + 52,
   /** Code tables handed out so far. */
   codeTablesUsed: CONTROL_BASE + 56,
-  /** A translation was cached since all were last flushed. */
-  tlbsFilled: CONTROL_BASE + 64,
+  /** Translations cached since all were last flushed: as many are listed, if not more than TLB_FILLS_MAX. */
+  tlbFills: CONTROL_BASE + 64,
   /** Written by the thread that compiles: code is ready to be installed. The run loop returns for it. */
   compiledReady: CONTROL_BASE + 68,
   /** All translated code was forgotten: the driver must free the compiled functions. */

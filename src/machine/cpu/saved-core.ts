@@ -6,7 +6,7 @@
 import type { DeviceState } from '../devices/device.ts'
 import { StateReader } from '../devices/state.ts'
 import type { Core } from './core.ts'
-import { control, MODE_COUNT, TLB_ALL_BYTES, TLB_BASE, TLB_ENTRIES } from './layout.ts'
+import { control, MODE_COUNT, TLB_ALL_BYTES, TLB_BASE, TLB_ENTRIES, TLB_FILLS_MAX } from './layout.ts'
 import { type FieldName, fAddress, field, xAddress } from './state.ts'
 
 const VERSION = 1
@@ -57,5 +57,5 @@ export function restoreCore(core: Core, state: DeviceState): void {
   // Entering the translation mode may empty its caches, so these come afterwards.
   core.exports.setMode()
   memory.set(tlbs, TLB_BASE)
-  new Int32Array(core.memory.buffer)[control.tlbsFilled / 4] = 1
+  new Int32Array(core.memory.buffer)[control.tlbFills / 4] = TLB_FILLS_MAX + 1
 }

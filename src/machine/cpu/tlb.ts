@@ -10,7 +10,7 @@
  * Fetches follow one rule on both paths: the fetch TLB is asked whenever the page of the pc changes.
  */
 import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
-import type { FunctionBuilder } from '../../wasm/function.ts'
+import type { FunctionBuilder, Local } from '../../wasm/function.ts'
 import { readControl, readField, writeControl, writeField, ZERO } from './access.ts'
 import type { CoreFunctions } from './core-functions.ts'
 import {
@@ -22,6 +22,8 @@ import {
   MODE_COUNT,
   PAGE_BYTES,
   TLB_BASE,
+  TLB_FILLS_BASE,
+  TLB_FILLS_MAX,
   TLB_MODE_STRIDE,
   tlb,
 } from './layout.ts'
@@ -87,7 +89,7 @@ function defineTranslate(
         f.set(physical, core.call('walk', address, i32.const(ACCESS_NUMBER[access])))
         f.if(i64.eq(physical.get, i64.const(-1)), () => f.return(i64.const(-1)))
         f.set(physical, i64.and(physical.get, PAGE_MASK))
-        writeControl(f, 'tlbsFilled', i32.const(1))
+        listFill(f, entry.get)
         f.store('i64', entry.get, page.get)
         f.store('i64', entry.get, physical.get, 8)
         // The fast entry in this slot stood for what was just evicted.
@@ -98,14 +100,45 @@ function defineTranslate(
   })
 }
 
+/** Remembers what a flush must clear. M-mode's entries stand for themselves, whatever the page tables say: no flush clears them. */
+function listFill(f: FunctionBuilder, entry: Expr): void {
+  f.if(i32.ne(readControl('mode'), i32.const(MODE.machine)), () => {
+    const fills = f.keep(readControl('tlbFills'))
+    f.if(i32.ltU(fills.get, i32.const(TLB_FILLS_MAX)), () =>
+      f.store('i32', i32.shl(fills.get, i32.const(2)), entry, TLB_FILLS_BASE),
+    )
+    f.if(i32.leU(fills.get, i32.const(TLB_FILLS_MAX)), () =>
+      writeControl(f, 'tlbFills', i32.add(fills.get, i32.const(1))),
+    )
+  })
+}
+
+/** Leaves the entries as filling all of memory would: what is empty looks the same however it came to be. */
+function clearListed(f: FunctionBuilder, fills: Local): void {
+  f.loop((next) => {
+    f.if(fills.get, () => {
+      f.set(fills, i32.sub(fills.get, i32.const(1)))
+      const entry = f.keep(i32.load(i32.shl(fills.get, i32.const(2)), TLB_FILLS_BASE))
+      f.store('i64', entry.get, i64.const(-1))
+      f.store('i64', entry.get, i64.const(-1), 8)
+      // An entry of a fast TLB is only ever made of the architectural one in its place.
+      f.store('i64', i32.sub(entry.get, i32.const(TLB_BASE - FAST_TLB_BASE)), i64.const(-1))
+      f.br(next)
+    })
+  })
+}
+
 function defineFlushes(core: CoreFunctions): void {
   const empty = (f: FunctionBuilder, base: number, bytes: number): void =>
     f.memoryFill(i32.const(base), i32.const(0xff), i32.const(bytes))
   core.define('flushTlbs', (f) => {
     // Kernels fence right after they switch address spaces: the second time there is nothing to do.
-    f.if(i32.eqz(readControl('tlbsFilled')), () => f.return())
-    writeControl(f, 'tlbsFilled', ZERO)
-    // M-mode's entries stand for themselves, whatever the page tables say.
+    const fills = f.keep(readControl('tlbFills'))
+    writeControl(f, 'tlbFills', ZERO)
+    f.if(i32.leU(fills.get, i32.const(TLB_FILLS_MAX)), () => {
+      clearListed(f, fills)
+      f.return()
+    })
     for (const base of [FAST_TLB_BASE, TLB_BASE]) {
       empty(f, base, TLB_MODE_STRIDE * MODE.machine)
       empty(f, base + TLB_MODE_STRIDE * MODE.other, TLB_MODE_STRIDE)
