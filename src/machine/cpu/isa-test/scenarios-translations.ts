@@ -3,6 +3,7 @@
  * (256 entries for each kind of access, direct-mapped), because a recording must replay. Window pages 0 and 256
  * share an entry, and so do those that follow them.
  */
+import { TLB_FILLS_MAX } from '../layout.ts'
 import type { Assembler } from './assembler.ts'
 import { CAUSE, SUPERVISOR } from './privileged.ts'
 import type { Scenario, Story } from './scenario.ts'
@@ -48,6 +49,36 @@ function warm(asm: Assembler, access: 'ld' | 'sd'): void {
 }
 
 export const TRANSLATION_SCENARIOS: readonly Scenario[] = [
+  {
+    name: 'a fence of all after more translations than are listed for it, and again after few',
+    build(story) {
+      const { asm } = story
+      begin(story)
+      warm(asm, 'ld')
+      // Another page, which nothing evicts: only the fence can have cleared it.
+      asm.li(23, window(TLB_ENTRIES - 1))
+      asm.emit('ld', 5, 23, 0)
+      asm.li(7, TLB_FILLS_MAX)
+      const loop = asm.here()
+      asm.emit('ld', 5, RIVAL, 0)
+      asm.emit('ld', 5, VICTIM, 0)
+      asm.emit('addi', 7, 7, -1)
+      asm.emitTo(loop, 'bne', 7, 0)
+      change(asm, page(1), READ_WRITE)
+      asm.li(5, ((BigInt(page(1)) >> 12n) << 10n) | BigInt(READ_WRITE))
+      asm.emit('sd', 5, ENTRY, 8 * (TLB_ENTRIES - 1))
+      asm.emit('sfence.vma', 0, 0)
+      asm.emit('ld', 20, VICTIM, 8)
+      asm.emit('ld', 21, 23, 8)
+      change(asm, page(0), READ_WRITE)
+      asm.emit('sfence.vma', 0, 0)
+      asm.emit('ld', 22, VICTIM, 16)
+      story.log('after many', 20, 1008)
+      story.log('of a page that nothing evicted', 21, 1008)
+      story.log('after few', 22, 16)
+      story.toMachine()
+    },
+  },
   {
     name: 'loads off one register, the translation evicted and changed between them',
     notInQemu,
