@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { reportError } from '../src/cli/exit-codes.ts'
+import { UnderstudyError } from '../src/errors.ts'
 import { openImage } from '../src/image/directory.ts'
 import { qemuVersion } from '../test/isa/qemu.ts'
 import { type BenchmarkReport, benchmarkJson, formatBenchmark } from './benchmark-report.ts'
@@ -18,7 +19,7 @@ import { REPLAY, SIDES } from './sides.ts'
 import { WORKLOADS } from './workloads.ts'
 
 interface Options {
-  readonly plan: Omit<Plan, 'directory'>
+  readonly plan: Omit<Plan, 'directory' | 'stop'>
   readonly json: boolean
   readonly out: string | null
 }
@@ -102,8 +103,12 @@ async function main({ plan, json, out }: Options): Promise<void> {
   const around = circumstances()
   const directory = await mkdtemp(join(tmpdir(), 'understudy-bench-'))
   const into: Measured = { samples: [], notes: [] }
+  const stopping = new AbortController()
+  // Once: whoever has no patience for what still has to be closed asks again.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => stopping.abort(new Error(`stopped by ${signal}`)))
   try {
-    await measure({ ...plan, directory }, into)
+    await measure({ ...plan, directory, stop: stopping.signal }, into)
   } finally {
     await rm(directory, { recursive: true, force: true })
     // What was measured before something failed is still worth having.
@@ -142,5 +147,11 @@ async function leave(report: BenchmarkReport, json: boolean, out: string | null)
 try {
   await main(parse())
 } catch (error) {
-  process.exitCode = reportError(error, (text) => process.stderr.write(text))
+  const say = (text: string) => process.stderr.write(text)
+  if (error instanceof UnderstudyError) process.exitCode = reportError(error, say)
+  else {
+    // Of a guest, or of whoever stopped this: the words say all.
+    say(`error ${(error as Error).message}\n`)
+    process.exitCode = 1
+  }
 }

@@ -23,6 +23,7 @@ const STYLE = `
     .one { stroke: #59636e; stroke-width: 1.6 }
     .mean { stroke: #0969da; stroke-width: 2; stroke-dasharray: 6 4 }
     .spread { stroke: #1f2328; stroke-width: 1.4 }
+    .cpu { fill: #ffffff; stroke: #1f2328; stroke-width: 1.4 }
     @media (prefers-color-scheme: dark) {
       .sheet { fill: #0d1117; stroke: #3d444d }
       .ink { fill: #f0f6fc }
@@ -33,6 +34,7 @@ const STYLE = `
       .one { stroke: #9198a1 }
       .mean { stroke: #4493f8 }
       .spread { stroke: #f0f6fc }
+      .cpu { fill: #0d1117; stroke: #f0f6fc }
     }`
 
 /** An SVG. Throws a RangeError if the report does not compare `plain` with `qemu`. */
@@ -44,10 +46,10 @@ export function drawChart(report: BenchmarkReport): string {
   const chartTop = TOP + 10
   const chartBottom = chartTop + main.ratios.length * ROW + 8
   const height = chartBottom + 50 + others.length * LINE + 16
-  const values = main.ratios.flatMap(({ wall }) => [wall.least, wall.greatest])
+  const values = main.ratios.flatMap(({ wall, cpu }) => [wall.least, wall.greatest, cpu?.median ?? 1])
   const x = scale(Math.min(0.5, ...values), Math.max(2, ...values))
   const ticks = TICKS.filter((tick) => x(tick) >= LEFT - 1 && x(tick) <= WIDTH - RIGHT + 1)
-  const { cpu, cores, date, commit } = report.circumstances
+  const { cpu, cores } = report.circumstances
   const text = (at: { x: number; y: number }, words: string, type = 'ink', anchor = 'start') =>
     `<text class="${type}" x="${at.x.toFixed(1)}" y="${at.y.toFixed(1)}" text-anchor="${anchor}">${escaped(words)}</text>`
   const vertical = (value: number, type: string) =>
@@ -55,18 +57,17 @@ export function drawChart(report: BenchmarkReport): string {
   const parts = [
     text({ x: 24, y: 34 }, 'Times as fast as QEMU, the same guest', 'ink bold'),
     text({ x: 24, y: 56 }, `${cpu}, ${cores} cores, ${versionsOf(report)}`, 'soft'),
-    text(
-      { x: 24, y: 76 },
-      `${date.slice(0, 10)}, commit ${commit}, medians of ${report.rounds} rounds`,
-      'soft',
-    ),
+    text({ x: 24, y: 76 }, conditionsOf(report), 'soft'),
     ...ticks.map((tick) => vertical(tick, tick === 1 ? 'one' : 'grid')),
     ...ticks.map((tick) => text({ x: x(tick), y: chartBottom + 18 }, String(tick), 'soft', 'middle')),
     ...main.ratios.map((ratio, row) => bar(ratio, chartTop + row * ROW, x, text)),
     vertical(main.meanWall, 'mean'),
-    text({ x: 24, y: chartBottom + 42 }, `geometric mean ${factor(main.meanWall)}`, 'ink bold'),
-    ...others.map(({ side, reference, meanWall }, row) =>
-      text({ x: 24, y: chartBottom + 42 + (row + 1) * LINE }, `${side} / ${reference}: ${factor(meanWall)}`),
+    text({ x: 24, y: chartBottom + 42 }, meanWords(main), 'ink bold'),
+    ...others.map((other, row) =>
+      text(
+        { x: 24, y: chartBottom + 42 + (row + 1) * LINE },
+        `${other.side} / ${other.reference}: ${meanWords(other)}`,
+      ),
     ),
   ]
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-labelledby="title"
@@ -80,6 +81,11 @@ export function drawChart(report: BenchmarkReport): string {
 `
 }
 
+function meanWords({ meanWall, meanCpu }: Comparison): string {
+  const byCpu = meanCpu === null ? '' : ` (by CPU time ${factor(meanCpu)})`
+  return `geometric mean ${factor(meanWall)}${byCpu}`
+}
+
 type Scale = (value: number) => number
 
 function scale(least: number, greatest: number): Scale {
@@ -88,7 +94,7 @@ function scale(least: number, greatest: number): Scale {
 }
 
 function bar(
-  { workload, wall }: Ratio,
+  { workload, wall, cpu }: Ratio,
   top: number,
   x: Scale,
   text: (at: { x: number; y: number }, words: string, type?: string, anchor?: string) => string,
@@ -101,8 +107,20 @@ function bar(
     text({ x: LEFT - 10, y: middle + 4 }, workload, 'ink', 'end'),
     `<rect class="${type}" x="${Math.min(one, end).toFixed(1)}" y="${middle - BAR / 2}" width="${Math.abs(end - one).toFixed(1)}" height="${BAR}"/>`,
     `<line class="spread" x1="${least.toFixed(1)}" x2="${greatest.toFixed(1)}" y1="${middle}" y2="${middle}"/>`,
+    ...(cpu === null
+      ? []
+      : [`<circle class="cpu" cx="${x(cpu.median).toFixed(1)}" cy="${middle}" r="3.5"/>`]),
     text({ x: WIDTH - RIGHT + 12, y: middle + 4 }, factor(wall.median), 'soft'),
   ].join('\n  ')
+}
+
+function conditionsOf({
+  circumstances: { date, commit, loadBefore },
+  rounds,
+  quick,
+}: BenchmarkReport): string {
+  const length = `${rounds === 1 ? 'one round' : `medians of ${rounds} rounds`}${quick ? ', quick' : ''}`
+  return `${date.slice(0, 10)}, commit ${commit}, load before ${loadBefore}; ${length}; circles: by CPU time`
 }
 
 function versionsOf({ versions }: BenchmarkReport): string {

@@ -12,15 +12,6 @@ const PROTECTED_MS_MAX = 60_000
 /** `hosts` is 1, or 2 for a pair. */
 export async function clusterMachine(name: string, guest: GuestImage, hosts: 1 | 2): Promise<RunningSide> {
   const world = await TestCluster.up(hosts)
-  // The cluster's processes do not belong to this terminal: Ctrl-C would leave them behind.
-  const interrupted = () => void world.down().then(() => process.exit(1))
-  process.once('SIGINT', interrupted)
-  process.once('SIGTERM', interrupted)
-  const close = async () => {
-    process.off('SIGINT', interrupted)
-    process.off('SIGTERM', interrupted)
-    await world.down()
-  }
   try {
     await world.cluster.run({
       name,
@@ -51,10 +42,10 @@ export async function clusterMachine(name: string, guest: GuestImage, hosts: 1 |
         }
         return status.retired
       },
-      close,
+      close: () => world.down(),
     }
   } catch (error) {
-    await close()
+    await world.down()
     throw error
   }
 }

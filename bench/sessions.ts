@@ -24,6 +24,8 @@ export interface Plan {
   readonly quick: boolean
   /** For what the sides write. */
   readonly directory: string
+  /** Ends the measurement after the sample that is being taken. */
+  readonly stop: AbortSignal
 }
 
 /** Filled as the measurement goes on, so that something is left of one that fails. */
@@ -85,6 +87,7 @@ async function measureBoots(plan: Plan, into: Measured): Promise<void> {
   for (let round = 1; round <= plan.rounds; round++) {
     const taken: Sample[] = []
     for (const side of plan.sides.filter(({ boots }) => boots)) {
+      plan.stop.throwIfAborted()
       const startedMs = performance.now()
       const running = await side.start(guest, plan.directory)
       try {
@@ -113,6 +116,7 @@ async function liveSession(plan: Plan, entries: readonly Entry[], into: Measured
     for (const workload of plan.workloads) {
       const taken: Sample[] = []
       for (const { side, guest } of inOrder) {
+        plan.stop.throwIfAborted()
         taken.push(
           await askFor(
             guest,
@@ -139,6 +143,7 @@ async function replaySession(plan: Plan, { side, guest }: Entry, into: Measured)
     await replay.hold()
     for (let round = 1; round <= plan.rounds; round++) {
       for (const workload of plan.workloads) {
+        plan.stop.throwIfAborted()
         const common = { workload, round, session: 'replay' } as const
         const live = await askFor(guest, { ...common, side: side.name }, repeatsOf(plan, workload))
         const again = await replayNext(replayed, replay, { ...common, side: REPLAY.name })

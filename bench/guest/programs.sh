@@ -45,10 +45,8 @@ work_sqlite() {
 }
 
 work_redis() {
-  redis-cli flushall
-  redis-benchmark -q -n "$1"00 -c 20 -t set,incr,lpush > /tmp/redis
-  redis-cli get counter:__rand_int__
-  redis-cli llen mylist
+  redis-benchmark -q -n "$1"00 -c 20 -t incr,lpush > /tmp/redis
+  printf 'get counter:__rand_int__\nllen mylist\nflushall\n' | redis-cli
 }
 
 work_compile() { repeat "$1" gcc -O2 -S -o - memory.c; }
