@@ -10,7 +10,15 @@ import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
 import type { FunctionBuilder } from '../../wasm/function.ts'
 import { readControl, readField, writeControl, writeField, ZERO } from './access.ts'
 import type { CoreFunctions } from './core-functions.ts'
-import { EXIT, fastTlb, PAGE_BYTES, QUEUE_ENTRIES, QUEUE_ENTRY_BYTES, TLB_MODE_STRIDE } from './layout.ts'
+import {
+  CODE_TABLES_MAX,
+  EXIT,
+  fastTlb,
+  PAGE_BYTES,
+  QUEUE_ENTRIES,
+  QUEUE_ENTRY_BYTES,
+  TLB_MODE_STRIDE,
+} from './layout.ts'
 import { STATUS } from './status.ts'
 import { tlbOffset } from './tlb.ts'
 
@@ -70,10 +78,19 @@ function fetchEntry(pc: Expr): Expr {
 function defineDispatch(core: CoreFunctions, options: RunLoopOptions): void {
   core.define('dispatch', (f, pc, budget, depth) => {
     const entry = f.keep(fetchEntry(pc))
-    f.if(i64.eq(i64.load(entry.get), i64.and(pc, i64.const(-PAGE_BYTES))), () => {
-      const slot = f.keep(
-        i32.add(i32.load(entry.get, 12), i32.shl(i32.and(i32.wrap(pc), i32.const(0xffe)), i32.const(1))),
+    f.block((interpret) => {
+      f.if(
+        i64.ne(i64.load(entry.get), i64.and(pc, i64.const(-PAGE_BYTES))),
+        () => {
+          f.brIf(interpret, mustNotFetch(budget))
+          // A fetch that faults is asked for again, and takes its trap, in the interpreter.
+          f.brIf(interpret, i32.eqz(core.call('fetchPage', pc)))
+        },
+        undefined,
+        'unlikely',
       )
+      const inTable = i32.shl(i32.and(i32.wrap(pc), i32.const(PAGE_BYTES - 2)), i32.const(1))
+      const slot = f.keep(i32.add(i32.load(entry.get, 12), inTable))
       const target = f.keep(i32.load(slot.get))
       f.if(
         i32.gtS(target.get, ZERO),
@@ -86,6 +103,16 @@ function defineDispatch(core: CoreFunctions, options: RunLoopOptions): void {
     writeField(f, 'pc', pc)
     f.return(budget)
   })
+}
+
+/**
+ * i32: whether the fetch TLB may not be asked from compiled code. The last step of a run asks nothing for the step
+ * behind it, and neither does one that an interrupt may follow. And with no code table left, asking may forget all
+ * code: not under regions that are on the stack.
+ */
+function mustNotFetch(budget: Expr): Expr {
+  const isFull = i32.eq(readControl('codeTablesUsed'), i32.const(CODE_TABLES_MAX))
+  return i32.or(i32.or(i32.eqz(budget), readControl('attention')), isFull)
 }
 
 function defineRun(core: CoreFunctions): void {
