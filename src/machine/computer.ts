@@ -65,12 +65,12 @@ export interface EngineOptions {
 }
 
 /**
- * Compiling pays back only after an instruction was executed some thousands of times. Measured on the boot of a Linux
- * guest, to login: 500 visits 5.6 s (and 11 s of CPU time), 2,000 4.0 s, 8,000 3.5 s. But a Redis with eight clients
- * answered 400 to 530 requests a second in its first 10,000 requests with a threshold of 10,000, and 850 to 950 after
- * the first 4,000 with 2,000.
+ * A region takes about a millisecond of some core before it runs (emitting, baseline code, optimising later), for which the
+ * interpreter executes some 200,000 instructions. Measured on the boot of a Linux guest on busy cores, CPU time of the
+ * running thread and of all: 1,000 visits 1.6 and 4.2 s, 2,000 1.7 and 3.8 s, 4,000 1.4 and 2.8 s, 8,000 1.4 and 2.5 s.
+ * Much later than this loses where code is hot for long: decisions.md has a loaded Redis.
  */
-const HOT_THRESHOLD = 2_000
+const HOT_THRESHOLD = 4_000
 
 /** What the harts offer, as the device tree tells it. */
 const ISA: HartIsa = {
