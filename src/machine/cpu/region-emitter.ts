@@ -114,6 +114,11 @@ class RegionEmitter implements RegionExits {
   #switch(node: number): void {
     const { f } = this
     const targets = this.#successors(node)
+    // None that can be compiled, or no way to them that can be nested.
+    if (targets.length === 0) {
+      this.#leave()
+      return
+    }
     f.block((elsewhere) => {
       f.brIf(elsewhere, i64.ne(i64.and(this.#exitPc.get, i64.const(-PAGE_BYTES)), this.page.get))
       const offsets = targets.map((to) => this.#blocks[to].offset)
