@@ -29,6 +29,11 @@ const SUBJECTS: { readonly [name: string]: Subject } = {
     roundsDefault: 3,
     load: async () => (await import('./takeover.ts')).measureStoppedPrimary,
   },
+  start: {
+    summary: 'start from a snapshot of the booted image, to an answered TCP request; saving and restoring',
+    roundsDefault: 10,
+    load: async () => (await import('./start.ts')).measureStart,
+  },
   speed: {
     summary: 'steady guest MIPS of bare-metal kernels, beside QEMU',
     roundsDefault: 3,

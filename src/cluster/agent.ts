@@ -5,7 +5,6 @@
  */
 import type { ChildProcess } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { extname } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
@@ -22,22 +21,10 @@ import {
   stopOrderSchema,
   vmNameSchema,
 } from './agent-api.ts'
-import { endProcess, isAlive, logTail, processOf, startBackground, untilReady } from './background.ts'
+import { endProcess, isAlive, logTail, processOf, rememberProcess, untilReady } from './background.ts'
 import { ClusterError } from './errors.ts'
 import type { HostLayout } from './layout.ts'
-
-const REPLICA_FLAGS = [
-  // The I/O thread must not wait for helpers of the garbage collector that get no core.
-  '--single-threaded-gc',
-  // MiB. Each of its three threads has a young generation of three of these; more saved no time.
-  '--max-semi-space-size=4',
-]
-
-/**
- * One arena for all threads, trimmed early (glibc, mallopt(3)): V8's compiling threads allocate and free megabytes at a
- * time, and each would keep what it had most of in an arena of its own.
- */
-const REPLICA_ENVIRONMENT = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '262144' }
+import { StandbyReplica } from './standby-replica.ts'
 
 /** A replica builds its machine from an image of some tens of megabytes before it answers. */
 const REPLICA_START_MS_MAX = 30_000
@@ -47,8 +34,6 @@ const CUT_MS_MAX = 3_000
 
 /** Control sockets answer from memory; one that does not belongs to a stopped or dead process. */
 const STATUS_MS_MAX = 1_000
-
-const REPLICA_MODULE = new URL(`../replica/main${extname(import.meta.url)}`, import.meta.url)
 
 export interface AgentOptions {
   readonly host: string
@@ -65,10 +50,12 @@ export class HostAgent {
   readonly #children = new Map<string, ChildProcess>()
   /** VMs whose replica ends because somebody wished so: its exit is no event. */
   readonly #ending = new Set<string>()
+  readonly #standby: StandbyReplica
   #server: ControlServer | null = null
 
   constructor(options: AgentOptions) {
     this.#options = options
+    this.#standby = new StandbyReplica(options.layout)
     mkdirSync(options.layout.vms, { recursive: true, mode: 0o700 })
   }
 
@@ -76,6 +63,7 @@ export class HostAgent {
     this.#server = await ControlServer.listen(this.#options.layout.agentSocket, this.#routes(), [
       this.#console(),
     ])
+    this.#standby.prepare()
   }
 
   async close(): Promise<void> {
@@ -156,8 +144,7 @@ export class HostAgent {
 
   /** The replica's process, also one that another agent started or that does not answer; null when there is none. */
   #process(vm: string): number | null {
-    const { pidFile, configFile } = this.#options.layout.vm(vm)
-    return processOf(pidFile, configFile)
+    return processOf(this.#options.layout.vm(vm).pidFile)
   }
 
   #vms(): string[] {
@@ -186,14 +173,8 @@ export class HostAgent {
       logFile: layout.divergedLog,
     }
     writeFileSync(layout.configFile, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })
-    const child = startBackground({
-      module: REPLICA_MODULE,
-      execArgv: REPLICA_FLAGS,
-      environment: REPLICA_ENVIRONMENT,
-      args: [layout.configFile],
-      logFile: layout.processLog,
-    })
-    writeFileSync(layout.pidFile, String(child.pid), { mode: 0o600 })
+    const child = this.#standby.assign(layout, order.machineModule === null)
+    if (child.pid !== undefined) rememberProcess(layout.pidFile, child.pid)
     this.#children.set(order.vm, child)
     this.#ending.delete(order.vm)
     child.on('exit', (code, signal) => void this.#exited(order.vm, child, code, signal))

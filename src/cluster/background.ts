@@ -1,6 +1,6 @@
 /** Starting and ending the processes of a local cluster: they outlive the command that started them. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { withCompileCache } from './compile-cache.ts'
 import { ClusterError } from './errors.ts'
@@ -20,6 +20,8 @@ export interface BackgroundOptions {
   readonly execArgv?: readonly string[]
   /** Beside what this process has. */
   readonly environment?: Readonly<Record<string, string>>
+  /** Whether the process takes messages from this one. */
+  readonly takesMessages?: boolean
 }
 
 /** Starts a Node process in a session of its own, so that signals to this terminal do not reach it. */
@@ -31,11 +33,12 @@ export function startBackground(options: BackgroundOptions): ChildProcess {
       [...(options.execArgv ?? []), options.module.pathname, ...options.args],
       {
         detached: true,
-        stdio: ['ignore', log, log],
+        stdio: options.takesMessages === true ? ['ignore', log, log, 'ipc'] : ['ignore', log, log],
         env: { ...withCompileCache(process.env), ...options.environment },
       },
     )
     child.unref()
+    child.channel?.unref()
     return child
   } finally {
     closeSync(log)
@@ -77,18 +80,25 @@ export function logTail(logFile: string): string {
   }
 }
 
-/**
- * The process whose id was written to `pidFile`, if it is still that one: ids are used again, so its command line
- * must hold `mark`. Null when it has ended.
- */
-export function processOf(pidFile: string, mark: string): number | null {
+/** Writes down a process so that `processOf` knows it again: ids are used again, but not with the same time of start. */
+export function rememberProcess(pidFile: string, pid: number): void {
+  writeFileSync(pidFile, `${pid} ${startTicks(pid)}\n`, { mode: 0o600 })
+}
+
+/** The process that was written to `pidFile`, if it is still that one. Null when it has ended. */
+export function processOf(pidFile: string): number | null {
   try {
-    const pid = Number(readFileSync(pidFile, 'latin1'))
-    const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0')
-    return commandLine.includes(mark) && isAlive(pid) ? pid : null
+    const [pid, ticks] = readFileSync(pidFile, 'latin1').trim().split(' ')
+    return startTicks(Number(pid)) === ticks && isAlive(Number(pid)) ? Number(pid) : null
   } catch {
     return null
   }
+}
+
+/** When a process started, in clock ticks since the host did (proc_pid_stat(5), field 22). */
+function startTicks(pid: number): string {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
 }
 
 /** Whether a process with this id is there and has not ended. */

@@ -5,7 +5,7 @@
  *     DIR/cluster.json                    hosts and gateway, as `up` started them
  *     DIR/store/                          the shared store
  *     DIR/gateway/                        sockets and log of the gateway
- *     DIR/hosts/HOST/agent.sock, agent.log, events.jsonl
+ *     DIR/hosts/HOST/agent.sock, agent.log, standby.log, events.jsonl
  *     DIR/hosts/HOST/vms/VM/              config.json, pid, control.sock, replica.log, diverged.log
  */
 import { homedir } from 'node:os'
@@ -68,6 +68,11 @@ export class HostLayout {
 
   get eventsFile(): string {
     return join(this.directory, 'events.jsonl')
+  }
+
+  /** What the process says that waits to become a replica. */
+  get standbyLog(): string {
+    return join(this.directory, 'standby.log')
   }
 
   get vms(): string {

@@ -122,7 +122,7 @@ function orphans(host: HostLayout): number[] {
   if (!existsSync(host.vms)) return []
   return readdirSync(host.vms)
     .map((vm) => host.vm(vm))
-    .map(({ pidFile, configFile }) => processOf(pidFile, configFile))
+    .map(({ pidFile }) => processOf(pidFile))
     .filter((pid) => pid !== null)
 }
 

@@ -164,8 +164,9 @@ export class Passt {
   #framesOn(socket: Socket): FrameSocket {
     return new FrameSocket(socket, {
       frame: (data) => {
-        if (this.#ready === null) this.#events.frame(data)
-        else if (isProbeAnswer(data)) this.#ready()
+        // A client may be quicker than the answer to the probe, and passt asks the guest for a connection only once.
+        if (this.#ready !== null && isProbeAnswer(data)) this.#ready()
+        else this.#events.frame(data)
       },
       closed: () => this.#child.kill(),
     })

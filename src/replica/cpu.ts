@@ -16,6 +16,7 @@ import {
   type CpuThreadData,
   decodeReport,
   encodeCommand,
+  type PreparedThreadData,
   REPORT_RING_BYTES,
 } from './thread-messages.ts'
 
@@ -40,6 +41,14 @@ export interface CpuOptions {
   /** Whether the thread shall make way for other threads by itself. */
   readonly yielding?: boolean
   readonly onReport: (report: CpuReport) => void
+  /** A thread that `prepareThread` started for the same module. */
+  readonly thread?: Worker | null
+}
+
+/** Starts a thread that has everything ready but the machine. */
+export function prepareThread(machineModule: string): Worker {
+  const data: PreparedThreadData = { prepare: machineModule }
+  return new Worker(THREAD_URL, { workerData: data, name: 'understudy-cpu' })
 }
 
 export class Cpu {
@@ -75,11 +84,13 @@ export class Cpu {
     this.#reports = new RingReader(data.reports)
     this.counters = new CpuCounters(data.counters)
     this.#drain()
-    this.#worker = new Worker(THREAD_URL, {
-      workerData: data,
-      transferList: imageBuffers(options.machine),
-      name: 'understudy-cpu',
-    })
+    const transferList = imageBuffers(options.machine)
+    if (options.thread != null) {
+      this.#worker = options.thread
+      this.#worker.postMessage(data, transferList)
+    } else {
+      this.#worker = new Worker(THREAD_URL, { workerData: data, transferList, name: 'understudy-cpu' })
+    }
     this.#worker.on('error', (error) =>
       this.#failed(error instanceof Error ? (error.stack ?? error.message) : String(error)),
     )

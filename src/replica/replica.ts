@@ -23,6 +23,7 @@ import { Outside } from './outside.ts'
 import { PrimaryShell } from './primary-shell.ts'
 import { raiseThread } from './priority.ts'
 import type { ReplicaParts, Shell } from './shell.ts'
+import { PRODUCT_MACHINE, type Standby } from './standby.ts'
 import type { ReplicaStatus } from './status.ts'
 import type { CpuReport } from './thread-messages.ts'
 import { monotonicMs } from './thread-messages.ts'
@@ -56,13 +57,13 @@ export class Replica {
   }
 
   /** Starts everything; when it resolves, the control socket answers and the protocol has begun. */
-  static async start(config: ReplicaConfig): Promise<Replica> {
+  static async start(config: ReplicaConfig, standby: Standby | null = null): Promise<Replica> {
     const replica = new Replica(config)
-    await replica.#start()
+    await replica.#start(standby)
     return replica
   }
 
-  async #start(): Promise<void> {
+  async #start(standby: Standby | null): Promise<void> {
     const config = this.#config
     this.#store = await openDirectoryStore(config.storeDirectory)
     const machine = await loadMachine(config)
@@ -85,9 +86,10 @@ export class Replica {
     )
     if (config.role === 'backup') this.#channelPort = await channels.listen(config.address)
     const outside = new Outside(network, this.#console, rarpAnnouncement(machine.nics[0].mac))
-    const raised = await raiseThread(process.pid, { inherited: false })
+    const raised = standby?.raised ?? (await raiseThread(process.pid, { inherited: false }))
     const cpu = Cpu.start({
       machineModule: config.machineModule ?? PRODUCT_MACHINE.href,
+      thread: config.machineModule === null ? (standby?.thread ?? null) : null,
       machine,
       snapshot,
       firstInputs: firstInputs(config),
@@ -261,12 +263,6 @@ export class Replica {
     process.exit(code)
   }
 }
-
-/** The machine of this project; a test may name another. */
-const PRODUCT_MACHINE = new URL(
-  `../compiler/create${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`,
-  import.meta.url,
-)
 
 /** The last messages on channel and terminals get into the kernel's buffers in this time. */
 const FLUSH_MS = 50

@@ -64,7 +64,13 @@ export function decodeReport(record: Uint8Array): CpuReport {
   return deserialize(record) as CpuReport
 }
 
-/** What the CPU thread is started with. */
+/** What a CPU thread is started with that is told of its machine later, by a message with CpuThreadData. */
+export interface PreparedThreadData {
+  /** URL of the module that exports `createMachine`, to be imported already. */
+  readonly prepare: string
+}
+
+/** What the CPU thread is started with, or told later. */
 export interface CpuThreadData {
   /** URL of the module that exports `createMachine`. */
   readonly machineModule: string
