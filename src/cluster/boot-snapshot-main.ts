@@ -1,8 +1,8 @@
 /** The process that boots an image and saves it: `boot-snapshot-main ORDER`, a BootOrder in JSON. */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { createMachine } from '../compiler/create.ts'
 import { describeError } from '../control/server.ts'
-import { createMachine } from '../machine/create.ts'
 import { GUEST_MAC } from '../net/passt.ts'
 import { bootUntilSavable } from '../snapshot/boot.ts'
 import { SnapshotError } from '../snapshot/errors.ts'
