@@ -78,10 +78,12 @@ function registerRun(program: Command): void {
     .action(async (imageName: string, flags: RunFlags) => {
       const image = await findImage(imageName)
       const memoryBytes = flags.memory ?? image.manifest.memoryMiB * 1024 * 1024
-      const start = flags.snapshot ? await startOrBoot(image, memoryBytes, flags) : null
-      if (start === null) await verifyImage(image)
-      const status = await inCluster(flags, (cluster) =>
-        cluster.run({
+      const status = await inCluster(flags, async (cluster) => {
+        // Before a boot for a snapshot, which takes seconds.
+        await cluster.checkNew(flags.name)
+        const start = flags.snapshot ? await startOrBoot(image, memoryBytes, flags) : null
+        if (start === null) await verifyImage(image)
+        return cluster.run({
           name: flags.name,
           image: imageName,
           boot: bootOf(image, flags.name, flags.append),
@@ -90,8 +92,8 @@ function registerRun(program: Command): void {
           memoryBytes,
           publish: flags.publish,
           protect: flags.protect,
-        }),
-      )
+        })
+      })
       process.stdout.write(describe(status))
     })
 }

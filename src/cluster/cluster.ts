@@ -111,11 +111,16 @@ export class Cluster {
     )
   }
 
+  /** Throws VM_NAME_INVALID, or VM_EXISTS for a name that is taken. */
+  async checkNew(name: string): Promise<void> {
+    checkVmName(name)
+    const existing = await readVmRecord(this.#store, name)
+    if (existing !== null) throw new ClusterError('VM_EXISTS', `${name} exists already.`)
+  }
+
   /** Starts a virtual machine; resolves when it runs, and is protected if it shall be. Cleans up when it fails. */
   async run(options: RunOptions): Promise<VmStatus> {
-    checkVmName(options.name)
-    const existing = await readVmRecord(this.#store, options.name)
-    if (existing !== null) throw new ClusterError('VM_EXISTS', `${options.name} exists already.`)
+    await this.checkNew(options.name)
     const hosts = await this.hosts()
     const placement = place(
       hosts.map(({ host, replicas }) => ({ host, replicas: replicas.length })),
