@@ -26,7 +26,7 @@ function post({ port, posted, setup }: CompileThreadData, report: CompileReport)
   const regions = report.kind === 'compiled' ? report.compiled.regions : []
   port.postMessage(
     report,
-    regions.map(({ code }) => code.buffer),
+    regions.flatMap(({ pages }) => pages.map(({ code }) => code.buffer)),
   )
   Atomics.add(posted, 0, 1)
   // A running machine looks up: ready first, so that whoever saw the call for attention sees the reason.

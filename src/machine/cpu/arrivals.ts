@@ -15,11 +15,13 @@ export class Arrivals {
   readonly #heat: Int32Array
   readonly #reachedMin: number
 
-  /** `heat` is the page's code table: for each halfword a slot if compiled (positive), or less the number of visits. */
-  constructor(heat: Int32Array, entry: number) {
+  /**
+   * `heat` is a page's code table: for each halfword a slot if compiled (positive), or less the number of visits.
+   * `entryVisits` are those of the entry point, on this page or another.
+   */
+  constructor(heat: Int32Array, entryVisits: number) {
     this.#heat = heat
-    const visits = -heat[entry / 2]
-    this.#reachedMin = visits < TELLING_VISITS_MIN ? 0 : visits / RARE_SHARE
+    this.#reachedMin = entryVisits < TELLING_VISITS_MIN ? 0 : entryVisits / RARE_SHARE
   }
 
   /** Whether control arrives at an offset often enough for it to belong to a region. */

@@ -9,7 +9,7 @@ import { type Core, FUNCTION_TABLE_SIZE } from './core.ts'
 import { InstalledCode, type InstalledRegion } from './installed-code.ts'
 import { CODE_LINE_BYTES, control, MODE, PAGE_BYTES, QUEUE_ENTRY_BYTES } from './layout.ts'
 import { codeTableOf, type RegionCompiler } from './region-compiler.ts'
-import type { CompiledModule, CompiledRegion, RegionPlace } from './region-module.ts'
+import type { CompiledModule, CompiledPage, CompiledRegion, RegionPlace } from './region-module.ts'
 
 /**
  * Bytes of WebAssembly that are kept; beyond, what was installed first is forgotten. Baseline code is two to three times as
@@ -69,21 +69,15 @@ export class CodeCache {
     this.#words[control.invalidatedLength / 4] = 0
   }
 
+  /** Places that still name a region, because only other code was overwritten or none, are counted anew. */
   #free(regions: readonly InstalledRegion[]): void {
-    for (const { slot } of regions) {
+    for (const region of regions) {
+      const { slot } = region
+      const place = this.#placeOf(region)
+      if (place !== null && this.#words[place] === slot) this.#words[place] = 0
       this.#core.exports.table.set(slot, null)
       this.#freeSlots.push(slot)
     }
-  }
-
-  /** Forgets the code that was installed first. Its places are counted anew. */
-  #evictOldest(): void {
-    const regions = this.#installed.takeOldest()
-    for (const region of regions) {
-      const place = this.#placeOf(region)
-      if (place !== null && this.#words[place] === region.slot) this.#words[place] = 0
-    }
-    this.#free(regions)
   }
 
   #request(): void {
@@ -104,20 +98,23 @@ export class CodeCache {
   #install({ module, regions, bytes }: CompiledModule): void {
     const current = regions.filter((region) => this.#isCurrent(region))
     if (current.length === 0) return
-    while (this.#installed.size > 0 && !this.#hasRoom(bytes, current.length)) this.#evictOldest()
+    while (this.#installed.size > 0 && !this.#hasRoom(bytes, current.length))
+      this.#free(this.#installed.takeOldest())
     const { functions, memory, exports } = this.#core
     const instance = new WebAssembly.Instance(module, { core: { ...functions, memory } })
     let firstCodeOnPage = false
     const installed: InstalledRegion[] = []
-    for (const { page, mode, offset, lines, name } of current) {
+    for (const { page, mode, offset, pages, name } of current) {
       const place = this.#placeOf({ page, mode, offset })
       if (place === null) throw new Error('a region is installed on a page without a code table')
       const slot = this.#freeSlots.pop() ?? this.#nextSlot++
       exports.table.set(slot, instance.exports[name])
       this.#words[place] = slot
-      installed.push({ page, mode, offset, slot })
-      if (this.#codeLines[page] === 0n) firstCodeOnPage = true
-      this.#codeLines[page] |= lines
+      installed.push({ page, mode, offset, slot, pages: pages.map((held) => held.page) })
+      for (const held of pages) {
+        if (this.#codeLines[held.page] === 0n) firstCodeOnPage = true
+        this.#codeLines[held.page] |= held.lines
+      }
     }
     this.#installed.add(bytes, installed)
     // Stores to a page with code must be seen: it may have fast entries from before.
@@ -142,14 +139,14 @@ export class CodeCache {
     if (place === null) return false
     // Queued again after its page was overwritten, and compiled already.
     if (this.#words[place] > 0) return false
-    if (this.#holds(region)) return true
+    if (region.pages.every((held) => this.#holds(held))) return true
     // Other code by now, which shall become hot by itself.
     this.#words[place] = 0
     return false
   }
 
   /** Whether memory still holds the bytes that were compiled. */
-  #holds({ page, code, lines }: CompiledRegion): boolean {
+  #holds({ page, code, lines }: CompiledPage): boolean {
     const start = this.#core.layout.ram + page * PAGE_BYTES
     for (let line = 0; line < PAGE_BYTES / CODE_LINE_BYTES; line++) {
       if (((lines >> BigInt(line)) & 1n) === 0n) continue

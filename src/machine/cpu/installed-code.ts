@@ -7,6 +7,8 @@ import type { RegionPlace } from './region-module.ts'
 export interface InstalledRegion extends RegionPlace {
   /** Its slot in the function table. */
   readonly slot: number
+  /** Numbers of all pages of RAM that hold some of its code. */
+  readonly pages: readonly number[]
 }
 
 interface InstalledModule {
@@ -18,7 +20,7 @@ export class InstalledCode {
   /** In the order they were installed. */
   readonly #modules = new Set<InstalledModule>()
   readonly #moduleOf = new Map<InstalledRegion, InstalledModule>()
-  readonly #regionsOfPage = new Map<number, InstalledRegion[]>()
+  readonly #regionsOfPage = new Map<number, Set<InstalledRegion>>()
   #bytes = 0
 
   /** Regions in use. */
@@ -38,16 +40,17 @@ export class InstalledCode {
     this.#bytes += bytes
     for (const region of regions) {
       this.#moduleOf.set(region, module)
-      const neighbours = this.#regionsOfPage.get(region.page)
-      if (neighbours === undefined) this.#regionsOfPage.set(region.page, [region])
-      else neighbours.push(region)
+      for (const page of region.pages) {
+        const neighbours = this.#regionsOfPage.get(page)
+        if (neighbours === undefined) this.#regionsOfPage.set(page, new Set([region]))
+        else neighbours.add(region)
+      }
     }
   }
 
-  /** Takes out what lies on a page. */
+  /** Takes out what lies on a page, if only in part. */
   takePage(page: number): readonly InstalledRegion[] {
-    const regions = this.#regionsOfPage.get(page) ?? []
-    this.#regionsOfPage.delete(page)
+    const regions = [...(this.#regionsOfPage.get(page) ?? [])]
     for (const region of regions) this.#drop(region)
     return regions
   }
@@ -57,12 +60,7 @@ export class InstalledCode {
     const [oldest] = this.#modules
     if (oldest === undefined) return []
     const regions = [...oldest.regions]
-    for (const region of regions) {
-      this.#drop(region)
-      const neighbours = (this.#regionsOfPage.get(region.page) ?? []).filter((other) => other !== region)
-      if (neighbours.length === 0) this.#regionsOfPage.delete(region.page)
-      else this.#regionsOfPage.set(region.page, neighbours)
-    }
+    for (const region of regions) this.#drop(region)
     return regions
   }
 
@@ -70,6 +68,11 @@ export class InstalledCode {
     const module = this.#moduleOf.get(region)
     if (module === undefined) throw new Error('a region is taken out that is not in')
     this.#moduleOf.delete(region)
+    for (const page of region.pages) {
+      const neighbours = this.#regionsOfPage.get(page)
+      neighbours?.delete(region)
+      if (neighbours?.size === 0) this.#regionsOfPage.delete(page)
+    }
     module.regions.delete(region)
     if (module.regions.size > 0) return
     this.#modules.delete(module)

@@ -1,5 +1,6 @@
 /** Who compiles regions, and when: the code cache asks, takes what is ready between two runs, and never waits. */
-import { CODE_TABLE_BYTES, type Layout, PAGE_BYTES } from './layout.ts'
+import { type CodePage, GuestCode } from './guest-code.ts'
+import { CODE_TABLE_BYTES, fastTlb, type Layout, PAGE_BYTES, TLB_ENTRIES, TLB_ENTRY_BYTES } from './layout.ts'
 import {
   type CompiledModule,
   compileRegions,
@@ -35,15 +36,48 @@ export function codeTableOf(words: Int32Array, layout: Layout, page: number, mod
  * Copies what is to be compiled out of the machine's memory; null when its page has no code table any more. The guest
  * may be running: what is torn or old by the time of installing is found out there.
  */
-export function readRequest({ layout, memory }: CompilerSetup, place: RegionPlace): RegionRequest | null {
+export function readRequest(setup: CompilerSetup, place: RegionPlace): RegionRequest | null {
+  const own = readPage(setup, place.page, place.mode)
+  if (own === null) return null
+  const neighbours = neighboursOf(setup, place)
+  return { ...place, code: new GuestCode(own, place.offset, neighbours) }
+}
+
+function readPage({ layout, memory }: CompilerSetup, page: number, mode: number): CodePage | null {
   const words = new Int32Array(memory.buffer)
-  const table = codeTableOf(words, layout, place.page, place.mode)
+  const table = codeTableOf(words, layout, page, mode)
   if (table === 0) return null
-  const start = layout.ram + place.page * PAGE_BYTES
+  const start = layout.ram + page * PAGE_BYTES
   return {
-    ...place,
+    page,
     code: new Uint8Array(memory.buffer).slice(start, start + PAGE_BYTES),
     heat: words.slice(table / 4, (table + CODE_TABLE_BYTES) / 4),
+  }
+}
+
+/** Finds pages beside a place's by what the fast TLB of fetches says of them. */
+function neighboursOf(
+  setup: CompilerSetup,
+  { page, mode }: RegionPlace,
+): (distance: number) => CodePage | null {
+  const { layout, memory } = setup
+  const base = fastTlb(mode, 'execute')
+  const words = new Int32Array(memory.buffer, base, (TLB_ENTRIES * TLB_ENTRY_BYTES) / 4)
+  const tags = new BigInt64Array(memory.buffer, base, (TLB_ENTRIES * TLB_ENTRY_BYTES) / 8)
+  /** Number of the page of RAM behind a virtual one, if that is there. */
+  const physical = (virtual: bigint): number | null => {
+    const index = Number(BigInt.asUintN(8, virtual))
+    if (tags[index * 2] !== virtual << 12n) return null
+    const address = (Number(BigInt.asIntN(32, virtual << 12n)) + words[index * 4 + 2]) >>> 0
+    return (address - layout.ram) / PAGE_BYTES
+  }
+  const own = Array.from({ length: TLB_ENTRIES }, (_, index) => tags[index * 2] >> 12n).find(
+    (virtual) => physical(virtual) === page,
+  )
+  return (distance) => {
+    const found = own === undefined ? null : physical(own + BigInt(distance))
+    const isPage = found !== null && Number.isInteger(found) && found >= 0 && found < layout.pageCount
+    return isPage ? readPage(setup, found, mode) : null
   }
 }
 

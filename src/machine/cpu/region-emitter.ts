@@ -16,11 +16,12 @@ import { call, type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
 import { readControl, readField, writeField, ZERO } from './access.ts'
 import { type Structure, structure } from './control-flow.ts'
+import { pageOf } from './guest-code.ts'
 import { fastTlb, PAGE_BYTES } from './layout.ts'
 import { RegionFloat } from './region-float.ts'
 import { type Block, type Place, SWITCH_OFFSET, type Terminator } from './region-graph.ts'
 import { RegionMemory } from './region-memory.ts'
-import { type RegionContext, type RegionExits, RegionOperands } from './region-operands.ts'
+import { type RegionContext, type RegionExits, RegionOperands, type RegionPage } from './region-operands.ts'
 import { type RegionFlow, type RegisterFlow, registerFlow } from './register-flow.ts'
 import { integerFile } from './register-use.ts'
 import { xAddress } from './state.ts'
@@ -194,22 +195,38 @@ class RegionEmitter implements RegionExits {
       call('i32', this.#dispatch(), callee.get, this.budget.get, i32.add(this.#depth.get, i32.const(1))),
     )
     const elsewhere = i32.or(i32.ltS(this.budget.get, ZERO), i64.ne(readField('pc'), this.pc(returnOffset)))
-    f.if(i32.or(elsewhere, this.#pageIsLost()), () => f.return(this.budget.get), undefined, 'unlikely')
+    const otherMode = i32.ne(readControl('mode'), i32.const(this.context.mode))
+    const lost = i32.or(this.#isElsewhere(pageOf(this.#blocks[node].offset)), otherMode)
+    f.if(i32.or(elsewhere, lost), () => f.return(this.budget.get), undefined, 'unlikely')
     this.#dirty = 0
     this.floats.forget()
     for (const back of this.#successors(node)) this.#load(back)
   }
 
-  /** i32: whether a fetch from the region's page would now have to ask more than the fast fetch TLB, or find another page. */
-  #pageIsLost(): Expr {
+  /** i32: whether a fetch from a page of the region would now have to ask more than the fast fetch TLB, or find other memory. */
+  #isElsewhere(distance: number): Expr {
     const tlb = fastTlb(this.context.mode, 'execute')
-    const entry = this.f.keep(tlbOffset(this.page.get))
-    const otherPage = i64.ne(i64.load(entry.get, tlb), this.page.get)
+    const virtual = this.pc(distance * PAGE_BYTES)
+    const entry = this.f.keep(tlbOffset(virtual))
+    const otherPage = i64.ne(i64.load(entry.get, tlb), virtual)
     const otherMemory = i32.ne(
-      i32.add(i32.wrap(this.page.get), i32.load(entry.get, tlb + 8)),
-      i32.const(this.context.pageAddress),
+      i32.add(i32.wrap(virtual), i32.load(entry.get, tlb + 8)),
+      i32.const(this.#pageAt(distance).address),
     )
-    return i32.or(i32.or(otherPage, otherMemory), i32.ne(readControl('mode'), i32.const(this.context.mode)))
+    return i32.or(otherPage, otherMemory)
+  }
+
+  /** i32: whether code of a page of the region was overwritten since the region was installed. Its own page's ends it at once. */
+  #isChanged(distance: number): Expr {
+    const { page, lines } = this.#pageAt(distance)
+    const now = i64.load(ZERO, this.context.layout.codeLines + page * 8)
+    return i64.ne(i64.and(now, i64.const(lines)), i64.const(lines))
+  }
+
+  #pageAt(distance: number): RegionPage {
+    const page = this.context.pages.get(distance)
+    if (page === undefined) throw new Error('the region has no such page')
+    return page
   }
 
   /** Goes on at a computed pc if nothing asks for attention, else has the run loop look first. */
@@ -295,7 +312,11 @@ class RegionEmitter implements RegionExits {
       mayLeaveBefore: this.#isCheckpoint,
       mayLeaveAfter: this.#blocks.map(
         ({ terminator }, node) =>
-          !isStatic(terminator) || successorsOf(this.#blocks[node]).length > successors[node].length,
+          !isStatic(terminator) ||
+          successorsOf(this.#blocks[node]).length > successors[node].length ||
+          successors[node].some(
+            (to) => pageOf(this.#blocks[to].offset) !== pageOf(this.#blocks[node].offset),
+          ),
       ),
     }
   }
@@ -409,6 +430,14 @@ class RegionEmitter implements RegionExits {
       this.leave(this.pc(place.offset))
       return
     }
+    const target = pageOf(place.offset)
+    // The fetch TLB is asked whenever the page of the pc changes.
+    if (pageOf(this.#blocks[from].offset) !== target) {
+      this.f.scope(() => {
+        const lost = i32.or(this.#isElsewhere(target), this.#isChanged(target))
+        this.f.if(lost, () => this.leave(this.pc(place.offset)), undefined, 'unlikely')
+      })
+    }
     if (position[to] > position[from] && !isMerge[to]) this.#emitTree(to)
     else this.f.br(this.#labelOf(from, to))
   }
@@ -422,8 +451,8 @@ function placeKey({ context, offset }: Place): number {
 const OFFSETS = 2 ** 22
 
 /** Places to which a block's end may lead, known ones only. */
-function successorsOf({ context, terminator }: Block): readonly Place[] {
-  const own = (offset: number): Place => ({ context, offset })
+function successorsOf({ context, offset, terminator }: Block): readonly Place[] {
+  const own = (to: number): Place => ({ context, offset: to })
   switch (terminator.kind) {
     case 'branch':
       return [own(terminator.otherwise), own(terminator.taken)]
@@ -437,7 +466,8 @@ function successorsOf({ context, terminator }: Block): readonly Place[] {
     case 'return':
       return terminator.to === null ? [] : [terminator.to]
     case 'computed':
-      return [own(SWITCH_OFFSET)]
+      // The targets are in the entry's page, and the switch does not ask for it.
+      return pageOf(offset) === 0 ? [own(SWITCH_OFFSET)] : []
     case 'switch':
       return terminator.targets.map(own)
     case 'leave':

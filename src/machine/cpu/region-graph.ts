@@ -1,17 +1,18 @@
 /**
- * Finds the region of guest code that belongs to an entry point: the blocks reachable from it inside its page,
- * without the bodies of calls. What leaves the page, and what only the interpreter executes, ends it.
+ * Finds the region of guest code that belongs to an entry point: the blocks reachable from it, with small callees.
+ * What only the interpreter executes ends it, and so do pages of which nothing is known.
  *
- * A region stays within one page because fetches ask the fetch TLB whenever the page changes, on every path.
+ * A block lies in one page: fetches ask the fetch TLB whenever the page changes, on every path, so a region asks it
+ * between blocks.
  */
-import type { Arrivals } from './arrivals.ts'
 import { expandCompressed } from './compressed.ts'
+import { type GuestCode, inPage, pageOf } from './guest-code.ts'
 import { inlineCalls } from './inlined-calls.ts'
 import { decode, immediateOf } from './instruction-set.ts'
 import { PAGE_BYTES } from './layout.ts'
 import type { Instruction } from './semantics.ts'
 
-/** A decoded instruction at a byte offset in its page. */
+/** A decoded instruction at a byte offset from the start of the entry's page; other pages are beside that one. */
 export interface PlacedInstruction {
   readonly offset: number
   readonly length: 2 | 4
@@ -76,27 +77,25 @@ const MIP = 0x344
 
 /**
  * The blocks of the region, the entry first. Empty when its first instruction is not one to compile.
- * Small callees that are known and on the page are part of it.
+ * Small callees that are known are part of it.
  *
- * Where `arrivals` says that control hardly goes, the region ends. If it holds a computed jump that is no return,
+ * Where control was hardly seen to go, the region ends. If it holds a computed jump that is no return,
  * places nearby where control arrives are taken for its targets, as the cases of a switch are: a wrong guess costs only code.
  */
-export function findRegion(page: DataView, entry: number, arrivals: Arrivals): Block[] {
-  return inlineCalls(bodyFrom(page, entry, arrivals, true), (target) =>
-    target >= 0 && target < PAGE_BYTES && arrivals.isUsual(target)
-      ? bodyFrom(page, target, arrivals, false)
-      : [],
+export function findRegion(code: GuestCode, entry: number): Block[] {
+  return inlineCalls(bodyFrom(code, entry, true), (target) =>
+    code.isUsual(target) ? bodyFrom(code, target, false) : [],
   )
 }
 
 /** The blocks reachable from `entry` without the bodies of calls. */
-function bodyFrom(page: DataView, entry: number, arrivals: Arrivals, guesses: boolean): Block[] {
-  const placed = explore(page, [entry], arrivals)
+function bodyFrom(code: GuestCode, entry: number, guesses: boolean): Block[] {
+  const placed = explore(code, [entry])
   if (!placed.has(entry)) return []
   const hasComputedJump = [...placed.values()].some((one) => terminatorOf(one).kind === 'computed')
-  const near = hasComputedJump && guesses ? nearTargets(page, entry, arrivals) : []
+  const near = hasComputedJump && guesses ? nearTargets(code, entry) : []
   if (near.length === 0) return cutBlocks(entry, placed, leadersOf(entry, placed, []))
-  const withTargets = explore(page, [entry, ...near], arrivals)
+  const withTargets = explore(code, [entry, ...near])
   const targets = near.filter((t) => withTargets.has(t))
   return [
     ...cutBlocks(entry, withTargets, leadersOf(entry, withTargets, targets)),
@@ -104,17 +103,17 @@ function bodyFrom(page: DataView, entry: number, arrivals: Arrivals, guesses: bo
   ]
 }
 
-/** The block of the region's switch is at no place of the page. */
-export const SWITCH_OFFSET = -1
+/** Where the region's switch is: at no place, since instructions are at even ones, but in the entry's page, as its targets are. */
+export const SWITCH_OFFSET = 1
 
 /** Where control arrives near an entry point, but for places behind calls: there it arrives by returns. */
-function nearTargets(page: DataView, entry: number, arrivals: Arrivals): number[] {
+function nearTargets(code: GuestCode, entry: number): number[] {
   const isBehindCall = (offset: number): boolean =>
     [2, 4].some((length) => {
-      const before = place(page, offset - length)
+      const before = place(code, offset - length)
       return before?.length === length && terminatorOf(before).kind === 'call'
     })
-  return arrivals
+  return code
     .usualNear(entry, SWITCH_SPAN_BYTES)
     .filter((offset) => !isBehindCall(offset))
     .slice(0, COMPUTED_TARGETS_MAX)
@@ -125,28 +124,23 @@ const SWITCH_SPAN_BYTES = 1024
 /** More targets than this make the region too large to be compiled soon. */
 const COMPUTED_TARGETS_MAX = 32
 
-function explore(
-  page: DataView,
-  from: readonly number[],
-  arrivals: Arrivals,
-): Map<number, PlacedInstruction> {
+function explore(code: GuestCode, from: readonly number[]): Map<number, PlacedInstruction> {
   const placed = new Map<number, PlacedInstruction>()
   const open = [...from]
   while (open.length > 0 && placed.size < REGION_INSTRUCTIONS_MAX) {
     let offset = open.shift() as number
     for (;;) {
       if (placed.has(offset) || placed.size >= REGION_INSTRUCTIONS_MAX) break
-      const one = place(page, offset)
+      const one = place(code, offset)
       if (one === null) break
       placed.set(offset, one)
       const next = offset + one.length
       if (one.instruction.uses.includes('flow')) {
         open.push(
           ...successors(one).filter((target) => {
-            const isInside = target >= 0 && target < PAGE_BYTES
             // Control that goes on behind a branch arrives nowhere, so it is not counted.
             const isBehind = target === next && one.instruction.immediate === 'B'
-            return isInside && (isBehind || arrivals.isReached(target))
+            return isBehind || code.isReached(target)
           }),
         )
         break
@@ -165,18 +159,22 @@ function leadersOf(
 ): Set<number> {
   const leaders = new Set([entry, ...targets])
   for (const one of placed.values()) {
+    const next = one.offset + one.length
     if (one.instruction.uses.includes('flow')) for (const target of successors(one)) leaders.add(target)
+    else if (inPage(next) === 0) leaders.add(next)
   }
   return leaders
 }
 
-/** Decodes at an offset; null for what a region cannot hold: another page's bytes, illegal or system instructions. */
-function place(page: DataView, offset: number): PlacedInstruction | null {
-  if (offset < 0 || offset > PAGE_BYTES - 2) return null
-  const half = page.getUint16(offset, true)
+/** Decodes at an offset; null for what a region cannot hold: unknown pages, what lies in two, illegal or system instructions. */
+function place(code: GuestCode, offset: number): PlacedInstruction | null {
+  const page = code.page(pageOf(offset))
+  if (page === null) return null
+  const at = inPage(offset)
+  const half = page.getUint16(at, true)
   const compressed = (half & 3) !== 3
-  if (!compressed && offset > PAGE_BYTES - 4) return null
-  const word = compressed ? expandCompressed(half) | 0 : page.getInt32(offset, true)
+  if (!compressed && at > PAGE_BYTES - 4) return null
+  const word = compressed ? expandCompressed(half) | 0 : page.getInt32(at, true)
   const instruction = decode(word)
   if (instruction === null || INTERPRETED.has(instruction.name)) return null
   if (instruction.name.startsWith('csr') && word >>> 20 === MIP) return null
@@ -250,13 +248,15 @@ function cutBlocks(
     while (terminator === null) {
       const one = placed.get(offset)
       if (one === undefined) {
-        terminator = offset >= PAGE_BYTES ? { kind: 'fall', to: offset } : { kind: 'stop', at: offset }
+        const isBorder = instructions.length > 0 && pageOf(offset) !== pageOf(start)
+        terminator = isBorder ? { kind: 'fall', to: offset } : { kind: 'stop', at: offset }
         break
       }
       instructions.push(one)
       offset += one.length
       if (one.instruction.uses.includes('flow')) terminator = terminatorOf(one)
-      else if (leaders.has(offset)) terminator = { kind: 'fall', to: offset }
+      else if (leaders.has(offset) || pageOf(offset) !== pageOf(start))
+        terminator = { kind: 'fall', to: offset }
     }
     blocks.push({ context: 0, offset: start, instructions, terminator })
   }

@@ -3,11 +3,12 @@
  * of the running machine but facts that never change, so it runs in any thread.
  */
 import { ModuleBuilder } from '../../wasm/module.ts'
-import { Arrivals } from './arrivals.ts'
 import { coreSignatures, type FunctionSignature, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
+import { type GuestCode, inPage, pageOf } from './guest-code.ts'
 import { CODE_LINE_BYTES, type Layout, PAGE_BYTES } from './layout.ts'
 import { emitRegion } from './region-emitter.ts'
 import { type Block, findRegion } from './region-graph.ts'
+import type { RegionPage } from './region-operands.ts'
 
 /** Functions of the core that any region may call. */
 const CORE_IMPORTS = [
@@ -41,18 +42,23 @@ export interface RegionPlace {
 
 /** An entry point to compile, with all that is known of it. */
 export interface RegionRequest extends RegionPlace {
-  /** The page's bytes. */
+  readonly code: GuestCode
+}
+
+/** What a region holds of a page. */
+export interface CompiledPage {
+  /** Number of the page of RAM. */
+  readonly page: number
+  /** Its bytes when they were compiled. */
   readonly code: Uint8Array<ArrayBuffer>
-  /** Its code table: for each halfword a slot (positive), or less the number of visits. */
-  readonly heat: Int32Array<ArrayBuffer>
+  /** A bit for each line of the page that holds an instruction of the region. */
+  readonly lines: bigint
 }
 
 /** What became of a request. */
 export interface CompiledRegion extends RegionPlace {
-  /** The bytes that were compiled. */
-  readonly code: Uint8Array<ArrayBuffer>
-  /** A bit for each line of the page that holds an instruction of the region. */
-  readonly lines: bigint
+  /** Every page that holds some of it, its own first. */
+  readonly pages: readonly CompiledPage[]
   /** The name under which the module exports it. */
   readonly name: string
 }
@@ -70,8 +76,7 @@ export function compileRegions(
   requests: readonly RegionRequest[],
 ): CompiledModule | null {
   const found = requests.flatMap((request) => {
-    const page = new DataView(request.code.buffer, request.code.byteOffset, PAGE_BYTES)
-    const blocks = findRegion(page, request.offset, new Arrivals(request.heat, request.offset))
+    const blocks = findRegion(request.code, request.offset)
     return blocks.length === 0 ? [] : [{ request, blocks }]
   })
   if (found.length === 0) return null
@@ -83,11 +88,21 @@ export function compileRegions(
   )
   const regions = found.map(({ request, blocks }, i): CompiledRegion => {
     const { page, offset, mode, code } = request
+    const lines = linesOf(blocks)
+    const { layout } = target
+    const pages = new Map<number, RegionPage>()
+    for (const [distance, mask] of lines) {
+      const source = code.source(distance)
+      pages.set(distance, { page: source.page, address: layout.ram + source.page * PAGE_BYTES, lines: mask })
+    }
     const name = `r${i}`
     const { body } = builder.function(REGION_PARAMS, REGION_RESULTS, name)
-    const { layout } = target
-    emitRegion(body, { library, layout, mode, pageAddress: layout.ram + page * PAGE_BYTES }, blocks)
-    return { page, offset, mode, code, lines: linesOf(blocks), name }
+    emitRegion(body, { library, layout, mode, pages }, blocks)
+    const compiled = [...lines].map(([distance, mask]): CompiledPage => {
+      const source = code.source(distance)
+      return { page: source.page, code: source.code.slice(), lines: mask }
+    })
+    return { page, offset, mode, pages: compiled, name }
   })
   const wasm = builder.finish()
   return { module: new WebAssembly.Module(wasm), bytes: wasm.length, regions }
@@ -123,19 +138,19 @@ function usesFloat(blocks: readonly Block[]): boolean {
   return blocks.some((b) => b.instructions.some((i) => i.instruction.uses.includes('float')))
 }
 
-/** The code mask of a page: a bit for each line that holds an instruction. */
-function linesOf(blocks: readonly Block[]): bigint {
-  let low = 0
-  let high = 0
-  const mark = (line: number): void => {
-    if (line < 32) low |= 1 << line
-    else high |= 1 << (line - 32)
+/** For each page that holds instructions of the blocks, counted from the entry's, a bit for each line with some. */
+function linesOf(blocks: readonly Block[]): ReadonlyMap<number, bigint> {
+  const lines = new Map<number, bigint>()
+  const mark = (offset: number): void => {
+    const line = 1n << BigInt(Math.floor(inPage(offset) / CODE_LINE_BYTES))
+    lines.set(pageOf(offset), (lines.get(pageOf(offset)) ?? 0n) | line)
   }
   for (const block of blocks) {
-    for (const one of block.instructions) {
-      mark(Math.floor(one.offset / CODE_LINE_BYTES))
-      mark(Math.floor((one.offset + one.length - 1) / CODE_LINE_BYTES))
-    }
+    // Instructions of a block lie one behind the other: its first and last byte, and a byte in each line between.
+    const last = block.instructions.at(-1)
+    if (last === undefined) continue
+    for (let at = block.offset; at < last.offset + last.length; at += CODE_LINE_BYTES) mark(at)
+    mark(last.offset + last.length - 1)
   }
-  return BigInt(low >>> 0) | (BigInt(high >>> 0) << 32n)
+  return lines
 }

@@ -26,14 +26,24 @@ import { refused } from './traps.ts'
 /** The rounding mode that says to use the dynamic one. */
 const DYNAMIC = 7
 
-/** What all regions of a module share. */
+/** A page of RAM that a region was compiled from. */
+export interface RegionPage {
+  /** Its number. */
+  readonly page: number
+  /** Its address in the machine's memory. */
+  readonly address: number
+  /** A bit for each line that holds instructions of the region. */
+  readonly lines: bigint
+}
+
+/** What a region is compiled with. */
 export interface RegionContext {
   readonly library: Library
   readonly layout: Layout
   /** Translation mode the code runs in. */
   readonly mode: number
-  /** Memory address of the page the region lies in. */
-  readonly pageAddress: number
+  /** The pages the region lies in, counted from the entry's. */
+  readonly pages: ReadonlyMap<number, RegionPage>
 }
 
 /** What an instruction may ask of the region it stands in. */

@@ -6,9 +6,11 @@ import { describe, expect, test } from 'vitest'
 import { Assembler } from './assembler.ts'
 import { writeElf } from './elf.ts'
 import { compareEngines } from './engine-pair.ts'
+import { encode } from './instructions.ts'
 import { Random } from './random.ts'
 
 const BASE = 0x8000_0000
+const PAGE_BYTES = 4096
 const STACK_TOP = 0x8010_0000
 const SEED = Math.floor(Math.random() * 2 ** 31)
 
@@ -32,7 +34,7 @@ function program(emit: (asm: Assembler) => void): Uint8Array {
   asm.bind(work)
   emit(asm)
   // On a page of its own: a store to the page's watched line drops the code beside it.
-  asm.align(4096)
+  asm.align(PAGE_BYTES)
   asm.bind(tohost)
   asm.advanceTo(asm.address + 64)
   return writeElf({ base: BASE, bytes: asm.finish(), symbols: { tohost: asm.addressOf(tohost) } })
@@ -142,12 +144,52 @@ function leaves(asm: Assembler): void {
   asm.emit('jalr', 0, 31, 0)
 }
 
+/**
+ * A loop across the end of a page that calls a function on the next one. `rewrites`: now and then it changes the
+ * function's first instruction, which the loop's own page holds nothing of.
+ */
+function acrossPages(rewrites: boolean) {
+  return (asm: Assembler): void => {
+    const [loop, leaf, skip, done] = [asm.label(), asm.label(), asm.label(), asm.label()]
+    asm.emit('addi', 31, 1, 0)
+    asm.li(20, 200)
+    asm.loadAddress(21, leaf)
+    asm.li(22, encode('addi', 12, 12, 0))
+    asm.emitTo(loop, 'jal', 0)
+    asm.align(PAGE_BYTES)
+    asm.advanceTo(asm.address + PAGE_BYTES - 24)
+    asm.bind(loop)
+    asm.emit('xori', 12, 12, 5)
+    asm.emitTo(leaf, 'jal', 1)
+    asm.emit('andi', 6, 20, rewrites ? 15 : 0)
+    asm.emitTo(skip, rewrites ? 'bne' : 'beq', 6, 0)
+    asm.emit('slli', 7, 20, 18)
+    asm.emit('or', 7, 7, 22)
+    // From here on it is the next page.
+    asm.emit('sw', 7, 21, 0)
+    asm.bind(skip)
+    asm.emit('addi', 20, 20, -1)
+    asm.emitTo(loop, 'bne', 20, 0)
+    asm.emitTo(done, 'jal', 0)
+    asm.advanceTo(asm.address + 64)
+    asm.bind(leaf)
+    asm.emit('addi', 12, 12, 3)
+    asm.emit('slli', 13, 12, 1)
+    asm.emit('xor', 12, 12, 13)
+    asm.emit('jalr', 0, 1, 0)
+    asm.bind(done)
+    asm.emit('jalr', 0, 31, 0)
+  }
+}
+
 describe.each([
   ['handlers that each jump on', threaded(13)],
   ['handlers that jump on through a link register', threaded(5)],
   ['recursion', recursive(false)],
   ['recursion with returns to elsewhere', recursive(true)],
   ['leaf functions in a loop', leaves],
+  ['a loop across two pages', acrossPages(false)],
+  ['a loop across two pages that rewrites the second', acrossPages(true)],
 ])('%s', (_name, emit) => {
   const elf = program(emit)
   // With 1 the callees and targets of a region are not known when it is compiled, with 40 they are.

@@ -253,6 +253,60 @@ export const CALL_SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 'a loop across two pages whose callee puts the second page elsewhere each time',
+    build(story) {
+      const { asm } = story
+      story.smallTables()
+      story.entry(LAYOUT.leafTable, CALLER_PAGE, page(0), ALL)
+      story.entry(LAYOUT.leafTable, CALLER_PAGE + 1, page(1), ALL)
+      const put = (at: number, words: readonly number[]): void => {
+        asm.li(5, at)
+        words.forEach((word, i) => {
+          asm.li(6, word)
+          asm.emit('sw', 6, 5, 4 * i)
+        })
+      }
+      // The loop begins at the end of frame 0; frames 1 and 2 differ in what they add.
+      const end = [encode('jalr', 1, 20, 0), encode('addi', 10, 10, 1), encode('addi', 10, 10, 2)]
+      put(page(1) - 4 * end.length, end)
+      for (const n of [1, 2]) {
+        const back = -4 * (end.length + 2)
+        put(page(n), [
+          encode('addi', 23, 23, n === 1 ? 1 : 100),
+          encode('addi', 22, 22, -1),
+          encode('bne', 22, 0, back),
+          encode('jalr', 0, 21, 0),
+        ])
+      }
+      asm.emit('fence.i')
+      const [callee, over, after] = [asm.label(), asm.label(), asm.label()]
+      asm.emitTo(over, 'jal', 0)
+      asm.bind(callee)
+      asm.emit('sd', 13, 12, 0)
+      asm.emit('sfence.vma', 9, 0)
+      asm.emit('addi', 15, 13, 0)
+      asm.emit('addi', 13, 14, 0)
+      asm.emit('addi', 14, 15, 0)
+      asm.emit('jalr', 0, 1, 0)
+      asm.bind(over)
+      turnOn(story)
+      story.enter(SUPERVISOR)
+      asm.li(9, window(CALLER_PAGE + 1))
+      asm.li(12, LAYOUT.leafTable + 8 * (CALLER_PAGE + 1))
+      asm.li(13, leaf(page(2), ALL))
+      asm.li(14, leaf(page(1), ALL))
+      asm.loadAddress(20, callee)
+      asm.loadAddress(21, after)
+      asm.li(22, 4 * TIMES)
+      asm.li(23, 0)
+      asm.li(16, window(CALLER_PAGE + 1) - 4 * end.length)
+      asm.emit('jalr', 0, 16, 0)
+      asm.bind(after)
+      story.log('the sum of what both frames add', 23, 2 * TIMES * 101)
+      story.toMachine()
+    },
+  },
+  {
     name: "a callee that takes its caller's access to user pages away",
     build(story) {
       const { asm } = story
