@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { GuestCode } from './guest-code.ts'
 import { Assembler } from './isa-test/assembler.ts'
 import { encode, formOf } from './isa-test/instructions.ts'
 import { layoutFor, MODE, PAGE_BYTES } from './layout.ts'
@@ -13,7 +14,8 @@ function compile(code: Uint8Array<ArrayBuffer>, entry: number, visits: ReadonlyM
   const heat = new Int32Array(PAGE_BYTES / 2)
   heat[entry / 2] = -HOT
   for (const [offset, times] of visits) heat[offset / 2] = -times
-  return compileRegions(TARGET, [{ page: 0, offset: entry, mode: MODE.user, code, heat }])
+  const guest = new GuestCode({ page: 0, code, heat }, entry, () => null)
+  return compileRegions(TARGET, [{ page: 0, offset: entry, mode: MODE.user, code: guest }])
 }
 
 function pageOf(asm: Assembler): Uint8Array<ArrayBuffer> {
