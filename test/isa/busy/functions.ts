@@ -235,6 +235,9 @@ class CodeEmitter {
       case 'edit':
         this.#edit(step.edit)
         return
+      case 'swap':
+        this.#swap(step)
+        return
       case 'space':
         asm.li(value, satp(this.#region, step.space))
         asm.emit('csrrw', 0, CSR.satp, value)
@@ -365,6 +368,20 @@ class CodeEmitter {
     asm.emit('sfence.vma', byAddress ? REGISTER.scratch : 0, bySpace ? REGISTER.value : 0)
   }
 
+  #swap({ entry, difference, fencedPage }: Step & { kind: 'swap' }): void {
+    const asm = this.#asm
+    const { scratch, value, word, span } = REGISTER
+    asm.li(scratch, entry)
+    asm.li(word, difference)
+    asm.emit('ld', value, scratch, 0)
+    asm.emit('xor', value, value, word)
+    asm.emit('sd', value, scratch, 0)
+    if (fencedPage === null) return
+    asm.emit('lui', value, fencedPage)
+    asm.emit('add', value, value, span)
+    asm.emit('sfence.vma', value, 0)
+  }
+
   #window({ place, accesses, asBefore, between }: Step & { kind: 'window' }): void {
     const asm = this.#asm
     const { scratch, value, word } = REGISTER
@@ -453,6 +470,7 @@ const STEP_BYTES: { readonly [kind in Step['kind']]: number } = {
   throw: 40,
   service: 40,
   edit: 96,
+  swap: 72,
   space: 36,
   window: 160,
 }

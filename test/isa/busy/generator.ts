@@ -21,7 +21,7 @@ import {
   WINDOW_PAGES,
 } from './layout.ts'
 import type { Access, BusyFunction, BusyProgram, Flavour, FunctionKind, Place, Step } from './program.ts'
-import { randomEdit, randomOwnEdit } from './tables.ts'
+import { randomEdit, randomOwnEdit, variantSwap } from './tables.ts'
 
 const FUNCTIONS_MAX = 18
 /** No more functions once there is so much code: the last one and main must fit as well. */
@@ -276,9 +276,9 @@ class Generator {
       this.#cost += this.#times * 5
       return { kind: 'sometimes', bits, steps }
     }
-    if (roll < 84) return this.#window()
-    if (roll < 90) return this.#patch()
-    if (roll < 92) return this.#statusStep()
+    if (roll < 83) return this.#window()
+    if (roll < 88) return this.#patch()
+    if (roll < 90) return this.#statusStep()
     if (roll < 95) return this.#translationStep()
     return this.#service()
   }
@@ -293,7 +293,8 @@ class Generator {
       return { kind: 'edit', edit: randomOwnEdit(random, this.#region, this.#alias, this.#flavour) }
     if (roll < 62) return this.#patch()
     if (roll < 74) return { kind: 'throw' }
-    if (roll < 82) return { kind: 'service', service: SERVICE.switchSpace, value: 0 }
+    if (roll < 78) return this.#translationStep()
+    if (roll < 83) return { kind: 'service', service: SERVICE.switchSpace, value: 0 }
     if (roll < 88) return { kind: 'word', word: random.pick(ILLEGAL_WORDS) }
     return this.#service()
   }
@@ -471,25 +472,31 @@ class Generator {
     const { value, span, word } = REGISTER
     this.#cost += this.#times * 20
     const out: Instruction[] = []
-    switch (random.below(4)) {
+    switch (random.below(this.#flavour === 'engines' ? 8 : 6)) {
       case 0:
       case 1:
         out.push({ mnemonic: 'lui', operands: [value, random.below(CODE_PAGES + WINDOW_PAGES)] })
         out.push({ mnemonic: 'add', operands: [value, value, span] })
         out.push({ mnemonic: 'sfence.vma', operands: [value, 0] })
         break
-      case 2: {
-        // SUM or MXR, by the upper immediate of LUI.
-        const bit = Number(random.pick([STATUS.sum, STATUS.sum, STATUS.mxr]) >> 12n)
+      case 2:
+      case 3:
+      case 4: {
+        // SUM or MXR the other way round, by the upper immediate of LUI.
+        const bit = Number(random.pick([STATUS.sum, STATUS.sum, STATUS.sum, STATUS.mxr]) >> 12n)
+        out.push({ mnemonic: 'csrrs', operands: [value, CSR.sstatus, 0] })
         out.push({ mnemonic: 'lui', operands: [word, bit] })
-        out.push({
-          mnemonic: random.pick(['csrrs', 'csrrc'] as const),
-          operands: [0, CSR.sstatus, word],
-        })
+        out.push({ mnemonic: 'and', operands: [value, value, word] })
+        out.push({ mnemonic: 'csrrs', operands: [0, CSR.sstatus, word] })
+        out.push({ mnemonic: 'csrrc', operands: [0, CSR.sstatus, value] })
         break
       }
-      default:
+      case 5:
         return { kind: 'space', space: random.below(2) }
+      default: {
+        const { entry, difference, page } = variantSwap(random, this.#region, this.#alias)
+        return { kind: 'swap', entry, difference, fencedPage: random.chance(60) ? page : null }
+      }
     }
     return { kind: 'run', instructions: out }
   }

@@ -40,6 +40,13 @@ export type Step =
   | { readonly kind: 'service'; readonly service: number; readonly value: number | null }
   /** Stores a table's entry from the code itself, which only privileged modes may, and fences. */
   | { readonly kind: 'edit'; readonly edit: Edit }
+  /** Maps a page of code to its other variant, in the table that an entry lies in, and perhaps fences that page. */
+  | {
+      readonly kind: 'swap'
+      readonly entry: number
+      readonly difference: bigint
+      readonly fencedPage: number | null
+    }
   /** Writes satp, from the code itself. */
   | { readonly kind: 'space'; readonly space: number }
   /** Accesses off one register to a page of the window, in the running alias or another one. */

@@ -169,6 +169,23 @@ function leafEdit(random: Random, region: number, alias: number, flavour: Flavou
   }
 }
 
+/** The entry of a page of code in a table that `alias` sees, and what turns it to the other variant. */
+export function variantSwap(
+  random: Random,
+  region: number,
+  alias: number,
+): { entry: number; difference: bigint; page: number } {
+  const used = LEAVES.filter(({ aliases }) => aliases.includes(alias))
+  const leaf = random.pick(used.length > 0 ? used : LEAVES)
+  const page = random.below(CODE_PAGES)
+  const frame = (first: number) => physical(region + (first + page) * PAGE_BYTES)
+  return {
+    entry: tableAddress(region, leaf.table) + 8 * (leaf.first(region) + page),
+    difference: frame(PAGE.code) ^ frame(PAGE.otherCode),
+    page,
+  }
+}
+
 /** Entries for code: the other variant, rights taken away, A or D clear, or nothing until it is used. */
 function codeEntry(random: Random, region: number, page: number, user: number): bigint {
   const frame = region + ((random.chance(50) ? PAGE.otherCode : PAGE.code) + page) * PAGE_BYTES
