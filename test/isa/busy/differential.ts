@@ -5,6 +5,7 @@ import { ProgramStuckError } from '../../../src/machine/cpu/isa-test/engine.ts'
 import { compareEngines } from '../../../src/machine/cpu/isa-test/engine-pair.ts'
 import { PTE } from '../../../src/machine/cpu/isa-test/privileged.ts'
 import { Random } from '../../../src/machine/cpu/isa-test/random.ts'
+import { restored, saved } from '../../../src/snapshot/testing/saved.ts'
 import { runQemu } from '../qemu.ts'
 import { busyProgram } from './generator.ts'
 import { buildBusyImage } from './image.ts'
@@ -61,7 +62,11 @@ export async function runBusyCase({ programs, hotThreshold, pairSeed }: BusyCase
   const { retired, halted, divergence, compiledEntries, oracle } = compareEngines(
     image.elf,
     new Random(pairSeed),
-    { hotThreshold, retiredMax: PROGRAM_RETIRED_MAX * BigInt(programs.length) },
+    {
+      hotThreshold,
+      retiredMax: PROGRAM_RETIRED_MAX * BigInt(programs.length),
+      copy: (original, options) => restored(saved(original), options),
+    },
   )
   const ours = oracle.debug.readPhysical(image.results, image.resultsBytes)
   const traps = programs.reduce((sum, { slot }) => sum + Number(resultsOf(ours, slot).u64(RESULT.traps)), 0)

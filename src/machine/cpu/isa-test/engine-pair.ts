@@ -32,6 +32,8 @@ export interface PairOptions {
   readonly hotThreshold?: number
   /** Ends a pair that runs on and on. */
   readonly retiredMax?: bigint
+  /** Makes another machine in the state of one, which then goes on in its stead. */
+  readonly copy?: (original: Computer, options: EngineOptions) => Computer
 }
 
 /** Instructions between two checkpoints, and in one piece of a run between them: any order of magnitude up to these. */
@@ -48,6 +50,8 @@ const LATE_PERCENT = 50
 /** How often the code cache is so small that it forgets all the time, and the room it has then for a few regions. */
 const SMALL_CACHE_PERCENT = 10
 const SMALL_CACHE_BYTES = 50_000
+/** How often a checkpoint replaces the machine under test by a copy. */
+const COPY_PERCENT = 3
 /** How often a checkpoint begins a new slice. */
 const SLICE_PERCENT = 20
 const RETIRED_MAX = 5_000_000n
@@ -97,14 +101,15 @@ function runTo(subject: Computer, count: bigint, random: Random, decades: number
 export function compareEngines(
   elf: Uint8Array,
   random: Random,
-  { hotThreshold = HOT_THRESHOLD, retiredMax = RETIRED_MAX }: PairOptions = {},
+  { hotThreshold = HOT_THRESHOLD, retiredMax = RETIRED_MAX, copy }: PairOptions = {},
 ): PairRun {
   const oracle = machine(elf, { engine: 'interpreter' })
-  const subject = machine(elf, {
+  const options: EngineOptions = {
     hotThreshold,
     ...(random.chance(LATE_PERCENT) ? late(random) : {}),
     ...(random.chance(SMALL_CACHE_PERCENT) ? { codeBytesMax: SMALL_CACHE_BYTES } : {}),
-  })
+  }
+  let subject = machine(elf, options)
   let lastEqual = 0n
   for (;;) {
     const count = lastEqual + BigInt(anyMagnitude(random, CHECKPOINT_DECADES))
@@ -125,6 +130,7 @@ export function compareEngines(
       }
     }
     lastEqual = count
+    if (copy !== undefined && random.chance(COPY_PERCENT)) subject = copy(subject, options)
     if (!random.chance(SLICE_PERCENT)) continue
     // A new slice, in which time has jumped, passes at another rate, or stands still.
     const start = {
