@@ -94,11 +94,11 @@ function bodyFrom(code: GuestCode, entry: number, guesses: boolean): Block[] {
   if (!placed.has(entry)) return []
   const hasComputedJump = [...placed.values()].some((one) => terminatorOf(one).kind === 'computed')
   const near = hasComputedJump && guesses ? nearTargets(code, entry) : []
-  if (near.length === 0) return cutBlocks(entry, placed, leadersOf(entry, placed, []))
+  if (near.length === 0) return cutBlocks(code, entry, placed, leadersOf(entry, placed, []))
   const withTargets = explore(code, [entry, ...near])
   const targets = near.filter((t) => withTargets.has(t))
   return [
-    ...cutBlocks(entry, withTargets, leadersOf(entry, withTargets, targets)),
+    ...cutBlocks(code, entry, withTargets, leadersOf(entry, withTargets, targets)),
     { context: 0, offset: SWITCH_OFFSET, instructions: [], terminator: { kind: 'switch', targets } },
   ]
 }
@@ -235,6 +235,7 @@ const RETURN_ADDRESS = 1
 const ALTERNATE_LINK = 5
 
 function cutBlocks(
+  code: GuestCode,
   entry: number,
   placed: ReadonlyMap<number, PlacedInstruction>,
   leaders: ReadonlySet<number>,
@@ -249,7 +250,9 @@ function cutBlocks(
       const one = placed.get(offset)
       if (one === undefined) {
         const isBorder = instructions.length > 0 && pageOf(offset) !== pageOf(start)
-        terminator = isBorder ? { kind: 'fall', to: offset } : { kind: 'stop', at: offset }
+        // Where the region is only full, what follows may become hot itself: long loops without a jump are many regions.
+        const goesOn = isBorder || place(code, offset) !== null
+        terminator = goesOn ? { kind: 'fall', to: offset } : { kind: 'stop', at: offset }
         break
       }
       instructions.push(one)
