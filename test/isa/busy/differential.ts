@@ -9,7 +9,7 @@ import { restored, saved } from '../../../src/snapshot/testing/saved.ts'
 import { runQemu } from '../qemu.ts'
 import { busyProgram } from './generator.ts'
 import { buildBusyImage } from './image.ts'
-import { SHARED, SHARED_ADDRESS } from './kernel.ts'
+import { SHARED, SHARED_ADDRESS } from './kernel-state.ts'
 import { LOG_RECORD_BYTES, LOG_RECORDS, PAGE, PAGE_BYTES, REGION_BYTES, REGIONS, RESULT } from './layout.ts'
 import type { BusyProgram, Flavour } from './program.ts'
 

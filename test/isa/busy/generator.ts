@@ -2,26 +2,24 @@
  * Makes busy programs: functions that call only later ones, so that every program ends, and so few instructions in
  * each that the cost of a whole iteration stays bounded.
  */
-import { CSR, PTE, STATUS, USER } from '../../../src/machine/cpu/isa-test/privileged.ts'
+import { STATUS } from '../../../src/machine/cpu/isa-test/privileged.ts'
 import { nastyFloat, nastyInteger, Random } from '../../../src/machine/cpu/isa-test/random.ts'
 import { BRANCHES, ItemGenerator, type RunKind } from '../item-generator.ts'
 import { DATA_BYTES, type Instruction, POOL_FLOATS, POOL_INTEGERS } from '../program.ts'
-import { FLOW_WORDS, functionBytes, HARMLESS } from './functions.ts'
 import {
   ALIASES,
   CODE_BYTES,
-  CODE_PAGES,
   EDITS,
   FUNCTIONS_OFFSET,
-  PAGE,
   PAGE_BYTES,
   REGISTER,
   regionOf,
   SERVICE,
-  WINDOW_PAGES,
 } from './layout.ts'
-import type { Access, BusyFunction, BusyProgram, Flavour, FunctionKind, Place, Step } from './program.ts'
-import { randomEdit, randomOwnEdit, variantSwap } from './tables.ts'
+import { MACHINE_STEP_COST, MachineSteps } from './machine-steps.ts'
+import type { BusyFunction, BusyProgram, Flavour, FunctionKind, Step } from './program.ts'
+import { FLOW_WORDS, functionBytes, HARMLESS } from './step-words.ts'
+import { randomEdit, randomOwnEdit } from './tables.ts'
 
 const FUNCTIONS_MAX = 18
 /** No more functions once there is so much code: the last one and main must fit as well. */
@@ -35,13 +33,8 @@ const PROGRAM_COST = 60_000
 const ITERATIONS_MAX = 400
 /** Deeper than compiled code nests calls. */
 const DEEP = 450
-const USER_ALIASES = ALIASES.flatMap(({ mode }, n) => (mode === USER ? [n] : []))
-/** Bytes before and behind a place that accesses off its address may touch. */
-const WINDOW_REACH = 64
 const PATCH_AHEAD_PERCENT = 6
 const ILLEGAL_WORDS = [0xffff_ffff, 0x0000_0000, 0x0000_1067, 0x0200_101b, 0x7e00_0033]
-const ACCESSES = ['lb', 'lhu', 'lw', 'ld', 'lwu', 'sb', 'sh', 'sw', 'sd', 'flw', 'fld', 'fsw', 'fsd'] as const
-const ATOMIC_ACCESSES = ['amoadd.w', 'amoswap.d', 'amomaxu.w', 'lr.d', 'sc.d', 'lr.w', 'sc.w'] as const
 const RUNS: readonly RunKind[] = [
   'integer',
   'integer',
@@ -73,6 +66,7 @@ class Generator {
   readonly #flavour: Flavour
   readonly #random: Random
   readonly #runs: ItemGenerator
+  readonly #machine: MachineSteps
   readonly #region: number
   /** The one that main runs in. */
   readonly #alias: number
@@ -101,6 +95,7 @@ class Generator {
       { base, scratch, counters: [outer!, inner!], link, hash },
       reserved,
     )
+    this.#machine = new MachineSteps(this.#random, this.#runs, this.#region, this.#alias, flavour)
   }
 
   program(): BusyProgram {
@@ -276,11 +271,16 @@ class Generator {
       this.#cost += this.#times * 5
       return { kind: 'sometimes', bits, steps }
     }
-    if (roll < 83) return this.#window()
+    if (roll < 83) return this.#charged(this.#machine.window())
     if (roll < 88) return this.#patch()
-    if (roll < 90) return this.#statusStep()
-    if (roll < 95) return this.#translationStep()
-    return this.#service()
+    if (roll < 90) return this.#charged(this.#machine.status())
+    if (roll < 95) return this.#charged(this.#machine.translation())
+    return this.#charged(this.#machine.service())
+  }
+
+  #charged(step: Step): Step {
+    this.#cost += this.#times * MACHINE_STEP_COST
+    return step
   }
 
   /** What happens now and then: an edit, a patch, a change of space, a trap, a throw. */
@@ -293,10 +293,10 @@ class Generator {
       return { kind: 'edit', edit: randomOwnEdit(random, this.#region, this.#alias, this.#flavour) }
     if (roll < 62) return this.#patch()
     if (roll < 74) return { kind: 'throw' }
-    if (roll < 78) return this.#translationStep()
+    if (roll < 78) return this.#charged(this.#machine.translation())
     if (roll < 83) return { kind: 'service', service: SERVICE.switchSpace, value: 0 }
     if (roll < 88) return { kind: 'word', word: random.pick(ILLEGAL_WORDS) }
-    return this.#service()
+    return this.#charged(this.#machine.service())
   }
 
   #structure(depth: number, loops: number, calls: boolean): Step {
@@ -381,140 +381,6 @@ class Generator {
       varies,
       fenced: this.#flavour === 'qemu' || random.chance(30),
     }
-  }
-
-  #window(): Step {
-    const random = this.#random
-    const page = PAGE.window + random.below(WINDOW_PAGES)
-    // Before the stack's first page lies the window's last: only the ends in between are crossed.
-    const crosses = page < PAGE.window + WINDOW_PAGES - 1 && random.chance(25)
-    const within = crosses
-      ? PAGE_BYTES - random.between(1, 7)
-      : WINDOW_REACH + 8 * random.below((PAGE_BYTES - 2 * WINDOW_REACH) / 8)
-    const asBefore = random.chance(10)
-    const alias = asBefore
-      ? random.pick(USER_ALIASES)
-      : random.chance(20)
-        ? random.below(ALIASES.length)
-        : null
-    const count = crosses || random.chance(40) ? 1 : random.between(2, 4)
-    this.#cost += this.#times * (8 + 8 * count)
-    return {
-      kind: 'window',
-      place: { offset: page * PAGE_BYTES + within, alias },
-      accesses: Array.from({ length: count }, (_, n) => this.#access(n > 0 || !crosses)),
-      asBefore,
-      between: count > 1 && random.chance(50) ? this.#conflicting(page) : null,
-    }
-  }
-
-  /** In another alias a page with the same place in a TLB, or one before it that the load crosses. */
-  #conflicting(page: number): Place {
-    const crosses = this.#random.chance(50)
-    return {
-      alias: this.#random.below(ALIASES.length),
-      offset: page * PAGE_BYTES - (crosses ? this.#random.between(1, 7) : -8 * this.#random.below(100)),
-    }
-  }
-
-  #access(mayBeDistant: boolean): Access {
-    const random = this.#random
-    const atomic = this.#flavour === 'engines' && random.chance(15)
-    const mnemonic = atomic ? random.pick(ATOMIC_ACCESSES) : random.pick(ACCESSES)
-    const isLoad = mnemonic.startsWith('l')
-    const register = mnemonic.startsWith('f')
-      ? random.below(32)
-      : isLoad || atomic
-        ? this.#runs.destination()
-        : this.#runs.source()
-    const reach = WINDOW_REACH - 8
-    return { mnemonic, register, distance: mayBeDistant && !atomic ? random.between(-reach, reach) : 0 }
-  }
-
-  /** Status bits and interrupts, as only privileged modes may change them; counters and the unit's state. */
-  #statusStep(): Step {
-    const random = this.#random
-    const out: Instruction[] = []
-    const SIE = 2
-    switch (random.below(this.#flavour === 'engines' ? 6 : 4)) {
-      case 0:
-        out.push({ mnemonic: random.pick(['csrrsi', 'csrrci'] as const), operands: [0, CSR.sstatus, SIE] })
-        break
-      case 1:
-        out.push({ mnemonic: 'csrrsi', operands: [0, CSR.sip, SIE] })
-        break
-      case 2:
-        // The unit off: the kernel turns it on when it is used.
-        out.push({ mnemonic: 'lui', operands: [REGISTER.word, 6] })
-        out.push({ mnemonic: 'csrrc', operands: [0, CSR.sstatus, REGISTER.word] })
-        break
-      case 3:
-        // Written and not read: what an illegal instruction leaves in it is not fixed by the manual.
-        out.push({ mnemonic: 'csrrw', operands: [0, CSR.stval, this.#runs.source()] })
-        out.push({ mnemonic: 'csrrs', operands: [this.#runs.destination(), CSR.sie, 0] })
-        break
-      default: {
-        const rd = this.#runs.destination()
-        out.push({
-          mnemonic: 'csrrs',
-          operands: [rd, random.pick([CSR.cycle, CSR.time, CSR.instret]), 0],
-        })
-        this.#runs.fold(out, rd)
-      }
-    }
-    this.#cost += this.#times * 20
-    return { kind: 'run', instructions: out }
-  }
-
-  /** A fence of a page, an address space by number, rights: what the code that follows may lose its page by. */
-  #translationStep(): Step {
-    const random = this.#random
-    const { value, span, word } = REGISTER
-    this.#cost += this.#times * 20
-    const out: Instruction[] = []
-    switch (random.below(this.#flavour === 'engines' ? 8 : 6)) {
-      case 0:
-      case 1:
-        out.push({ mnemonic: 'lui', operands: [value, random.below(CODE_PAGES + WINDOW_PAGES)] })
-        out.push({ mnemonic: 'add', operands: [value, value, span] })
-        out.push({ mnemonic: 'sfence.vma', operands: [value, 0] })
-        break
-      case 2:
-      case 3:
-      case 4: {
-        // SUM or MXR the other way round, by the upper immediate of LUI.
-        const bit = Number(random.pick([STATUS.sum, STATUS.sum, STATUS.sum, STATUS.mxr]) >> 12n)
-        out.push({ mnemonic: 'csrrs', operands: [value, CSR.sstatus, 0] })
-        out.push({ mnemonic: 'lui', operands: [word, bit] })
-        out.push({ mnemonic: 'and', operands: [value, value, word] })
-        out.push({ mnemonic: 'csrrs', operands: [0, CSR.sstatus, word] })
-        out.push({ mnemonic: 'csrrc', operands: [0, CSR.sstatus, value] })
-        break
-      }
-      case 5:
-        return { kind: 'space', space: random.below(2) }
-      default: {
-        const { entry, difference, page } = variantSwap(random, this.#region, this.#alias)
-        return { kind: 'swap', entry, difference, fencedPage: random.chance(60) ? page : null }
-      }
-    }
-    return { kind: 'run', instructions: out }
-  }
-
-  #service(): Step {
-    const random = this.#random
-    this.#cost += this.#times * 60
-    const services = [SERVICE.interrupt, SERVICE.setStatus, SERVICE.clearStatus, SERVICE.edit]
-    if (this.#flavour === 'engines') {
-      return random.chance(50)
-        ? { kind: 'service', service: SERVICE.timer, value: null }
-        : { kind: 'service', service: random.pick(services), value: this.#operand() }
-    }
-    return { kind: 'service', service: random.pick(services), value: this.#operand() }
-  }
-
-  #operand(): number {
-    return Number(this.#random.pick([STATUS.sum, STATUS.mxr])) | this.#random.below(PTE.g)
   }
 }
 

@@ -7,14 +7,8 @@ import { Random } from '../../../src/machine/cpu/isa-test/random.ts'
 import { DATA_HALF_BYTES } from '../program.ts'
 import { emitSlot, INITIAL_OFFSET, SLOT_PAGE_OFFSET } from '../program-code.ts'
 import { emitCode } from './functions.ts'
-import {
-  CONTEXTS_ADDRESS,
-  emitKernel,
-  MACHINE_AREA,
-  SHARED,
-  SHARED_ADDRESS,
-  SUPERVISOR_AREA,
-} from './kernel.ts'
+import { emitKernel } from './kernel.ts'
+import { CONTEXTS_ADDRESS, MACHINE_AREA, SHARED, SHARED_ADDRESS, SUPERVISOR_AREA } from './kernel-state.ts'
 import {
   ALIAS_BYTES,
   ALIASES,

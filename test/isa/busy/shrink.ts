@@ -1,7 +1,7 @@
 /** Finds a small busy program that still fails: drops steps, calls and iterations while the failure remains. */
 import { isPlain } from '../reductions.ts'
-import { innerSteps } from './functions.ts'
 import type { BusyFunction, BusyProgram, Step } from './program.ts'
+import { innerSteps } from './step-words.ts'
 
 type Fails = (candidate: BusyProgram) => Promise<boolean>
 

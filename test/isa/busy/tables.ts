@@ -1,7 +1,7 @@
 /** The page tables of a region, and random edits of them. */
 import { PTE, SATP_SV39, SUPERVISOR } from '../../../src/machine/cpu/isa-test/privileged.ts'
 import type { Random } from '../../../src/machine/cpu/isa-test/random.ts'
-import { PTE_LAZY, PTE_MANDATORY } from './kernel.ts'
+import { PTE_LAZY, PTE_MANDATORY } from './kernel-state.ts'
 import {
   ALIASES,
   CODE_PAGES,
