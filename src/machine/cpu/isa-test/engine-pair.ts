@@ -21,7 +21,7 @@ export interface PairRun {
   /** False when the program did not end by itself within the limit. */
   readonly halted: boolean
   readonly divergence: Divergence | null
-  /** Entry points that were compiled at the end. */
+  /** Compiled entry points at the checkpoint that found most; copies begin with none. */
   readonly compiledEntries: number
   /** The interpreter's machine at the end, to read results from. */
   readonly oracle: Computer
@@ -111,6 +111,7 @@ export function compareEngines(
   }
   let subject = machine(elf, options)
   let lastEqual = 0n
+  let compiledEntries = 0
   for (;;) {
     const count = lastEqual + BigInt(anyMagnitude(random, CHECKPOINT_DECADES))
     runTo(oracle, count, random, ORACLE_PIECE_DECADES, () => oracle.debug.dropFastTranslations())
@@ -118,6 +119,7 @@ export function compareEngines(
       // Looking at the machine empties some of its caches, which must show nowhere.
       if (random.chance(LOOK_PERCENT)) subject.fullDigest()
     })
+    compiledEntries = Math.max(compiledEntries, subject.debug.compiledEntries())
     const ended = oracle.halted || oracle.retired < count || oracle.retired > retiredMax
     const lines = differences(oracle, subject, ended || random.chance(FULL_PERCENT))
     if (lines.length > 0 || ended) {
@@ -125,7 +127,7 @@ export function compareEngines(
         retired: oracle.retired,
         halted: oracle.halted,
         divergence: lines.length === 0 ? null : { retired: count, lastEqual, lines },
-        compiledEntries: subject.debug.compiledEntries(),
+        compiledEntries,
         oracle,
       }
     }
