@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { rarpAnnouncement } from '../src/net/announce.ts'
 import { GatewayClient } from '../src/net/gateway-control.ts'
-import { GUEST_IPV4, Passt } from '../src/net/passt.ts'
+import { GUEST_IPV4, GUEST_MAC, Passt } from '../src/net/passt.ts'
 import { connectPort } from '../src/net/port.ts'
 import { claimPorts } from '../src/net/publishing.ts'
 import { answer, tcpPeer } from '../test/tcp-peer.ts'
@@ -46,7 +46,7 @@ async function roundTrips(port: number): Promise<RoundTrips> {
 async function passtAlone(): Promise<RoundTrips> {
   const peer = tcpPeer(MAC, GUEST_IPV4)
   const published = await claimPorts([ANY_PORT])
-  const passt = new Passt(published, {
+  const passt = new Passt(published, GUEST_MAC, {
     frame: (data) => {
       for (const reply of answer(peer, data)) passt.send(reply)
     },

@@ -107,16 +107,13 @@ async function startGuest({ kernelPath, initrdPath, manifest }: OpenedImage): Pr
   const inputs = new InputQueue()
   const total = { framesIn: 0, framesOut: 0, slices: 0, logBytes: 0 }
   const published = await claimPorts([{ hostAddress: '127.0.0.1', hostPort: 0, guestPort: REDIS_PORT }])
-  const cable = await plugIn(
-    { kind: 'user', published },
-    {
-      received: (frame) => {
-        total.framesIn++
-        inputs.push({ kind: 'net-rx', nic: 0, frame })
-      },
-      lost: (why) => process.stderr.write(`unplugged: ${why}\n`),
+  const cable = await plugIn({ kind: 'user', published }, macAddress(0), {
+    received: (frame) => {
+      total.framesIn++
+      inputs.push({ kind: 'net-rx', nic: 0, frame })
     },
-  )
+    lost: (why) => process.stderr.write(`unplugged: ${why}\n`),
+  })
   let said = ''
   let ready: () => void = () => undefined
   const booted = new Promise<void>((resolve, reject) => {

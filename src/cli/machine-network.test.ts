@@ -27,6 +27,7 @@ afterEach(async () => {
   rmSync(directory, { recursive: true })
 })
 
+const MAC = macAddress(0)
 const frameOf = (byte: number) => new Uint8Array(60).fill(byte)
 
 it('the network and the network card advise the same MTU', () => {
@@ -36,10 +37,10 @@ it('the network and the network card advise the same MTU', () => {
 describe('a NIC plugged into a stream peer', () => {
   it('sends and receives whole frames', async () => {
     const received = Promise.withResolvers<Uint8Array>()
-    const cable = await plugIn(
-      { kind: 'stream', address },
-      { received: received.resolve, lost: (why) => expect.unreachable(why) },
-    )
+    const cable = await plugIn({ kind: 'stream', address }, MAC, {
+      received: received.resolve,
+      lost: (why) => expect.unreachable(why),
+    })
     const socket = await peer
     const echoed = new FrameDecoder({
       frame: (data) => socket.write(encodeFrame(data)),
@@ -56,16 +57,13 @@ describe('a NIC plugged into a stream peer', () => {
       const reasons: string[] = []
       const lost = Promise.withResolvers<void>()
       const connected = new Promise<Socket>((resolve) => server.once('connection', resolve))
-      const cable = await plugIn(
-        { kind: 'stream', address },
-        {
-          received: () => expect.unreachable(),
-          lost: (why) => {
-            reasons.push(why)
-            lost.resolve()
-          },
+      const cable = await plugIn({ kind: 'stream', address }, MAC, {
+        received: () => expect.unreachable(),
+        lost: (why) => {
+          reasons.push(why)
+          lost.resolve()
         },
-      )
+      })
       const socket = await connected
       socket.on('error', () => undefined)
       if (nonsense === null) socket.end()
@@ -80,8 +78,8 @@ describe('a NIC plugged into a stream peer', () => {
   it('is refused where nobody listens', async () => {
     const none = { kind: 'stream', address: `unix:${join(directory, 'none')}` } as const
     const events = { received: () => undefined, lost: () => expect.unreachable() }
-    await expect(plugIn(none, events)).rejects.toMatchObject({ code: 'MACHINE_NET_UNREACHABLE' })
-    await expect(plugIn({ kind: 'stream', address: 'nowhere' }, events)).rejects.toMatchObject({
+    await expect(plugIn(none, MAC, events)).rejects.toMatchObject({ code: 'MACHINE_NET_UNREACHABLE' })
+    await expect(plugIn({ kind: 'stream', address: 'nowhere' }, MAC, events)).rejects.toMatchObject({
       code: 'NET_ADDRESS_INVALID',
     })
   })

@@ -29,9 +29,11 @@ export function macAddress(index: number): Uint8Array {
   return Uint8Array.of(0x52, 0x54, 0x00, 0x12, 0x34, 0x56 + index)
 }
 
-/** Rejects with a NetError or MACHINE_NET_UNREACHABLE when there is nothing to plug into. */
-export function plugIn(plug: NicPlug, events: CableEvents): Promise<Cable> {
-  return plug.kind === 'user' ? plugIntoPasst(plug.published, events) : plugIntoStream(plug.address, events)
+/** `mac` is the NIC's. Rejects with a NetError or MACHINE_NET_UNREACHABLE when there is nothing to plug into. */
+export function plugIn(plug: NicPlug, mac: Uint8Array, events: CableEvents): Promise<Cable> {
+  return plug.kind === 'user'
+    ? plugIntoPasst(plug.published, mac, events)
+    : plugIntoStream(plug.address, events)
 }
 
 async function plugIntoStream(address: string, events: CableEvents): Promise<Cable> {
@@ -62,9 +64,13 @@ async function plugIntoStream(address: string, events: CableEvents): Promise<Cab
   }
 }
 
-async function plugIntoPasst(published: readonly PublishedPort[], events: CableEvents): Promise<Cable> {
+async function plugIntoPasst(
+  published: readonly PublishedPort[],
+  mac: Uint8Array,
+  events: CableEvents,
+): Promise<Cable> {
   let isOpen = true
-  const passt = new Passt(published, {
+  const passt = new Passt(published, mac, {
     frame: (data) => events.received(Uint8Array.from(data)),
     died: (message) => {
       isOpen = false

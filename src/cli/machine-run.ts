@@ -77,7 +77,7 @@ export async function runMachine(
           inputs.wakeUp()
         },
       }
-      cables.push(await plugIn(plug, events))
+      cables.push(await plugIn(plug, config.nics[nic].mac, events))
     }
     const log = options.record === null ? null : new LogFileWriter(options.record, config, options.program)
     const exitStatus = await live(machine, options, { inputs, disks, cables, log, diagnostic })

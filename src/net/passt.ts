@@ -25,7 +25,7 @@ export const NAME_SERVER_IPV4 = '10.0.2.3'
 export const NETMASK_BITS = 24
 
 /**
- * Every guest's, as its IP address: each is alone on its segment. Known before the guest has said anything, so that a
+ * Every guest's in a cluster, as its IP address: each is alone on its segment. Known before the guest has said anything, so that a
  * connection that came first finds it.
  */
 export const GUEST_MAC = new Uint8Array([0x52, 0x54, 0x00, 0x00, 0x02, 0x0f])
@@ -68,6 +68,7 @@ export interface PasstEvents {
 export class Passt {
   readonly #directory = mkdtempSync(join(tmpdir(), 'understudy-passt-'))
   readonly #child: ChildProcess
+  readonly #guestMac: Uint8Array
   readonly #events: PasstEvents
   readonly #exited: Promise<void>
   #said = ''
@@ -76,7 +77,9 @@ export class Passt {
   #socket: FrameSocket | null = null
   readonly #windows = new WindowLimit()
 
-  constructor(published: readonly PublishedPort[], events: PasstEvents) {
+  /** `guestMac` is the network card's: passt believes it until the guest says something itself. */
+  constructor(published: readonly PublishedPort[], guestMac: Uint8Array, events: PasstEvents) {
+    this.#guestMac = guestMac
     this.#events = events
     if (process.getuid?.() === 0) chownSync(this.#directory, NOBODY_ID, NOBODY_ID)
     // A session of its own: Ctrl-C at a terminal is for the gateway to handle, not for the clients' connections.
@@ -121,7 +124,7 @@ export class Passt {
       if (socket === null) return
       this.#forget()
       this.#socket = this.#framesOn(socket)
-      this.#socket.send(probe())
+      this.#socket.send(probe(this.#guestMac))
     })
     const outcome = await Promise.race([answered, failed])
     clearTimeout(timer)
@@ -231,14 +234,14 @@ const ETHERTYPE_ARP = 0x0806
  * takes the source of any frame for the guest's MAC. Without one it would send to everybody, and to a TCP segment that
  * was sent to everybody no guest listens.
  */
-function probe(): Uint8Array {
+function probe(guestMac: Uint8Array): Uint8Array {
   const frame = new Uint8Array(42)
   const view = new DataView(frame.buffer)
   frame.fill(0xff, 0, 6)
-  frame.set(GUEST_MAC, 6)
+  frame.set(guestMac, 6)
   view.setUint16(12, ETHERTYPE_ARP)
   frame.set([0, 1, 8, 0, 6, 4, 0, 1], 14)
-  frame.set(GUEST_MAC, 22)
+  frame.set(guestMac, 22)
   frame.set(GATEWAY_IPV4.split('.').map(Number), 38)
   return frame
 }

@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { GatewayLog } from './gateway.ts'
-import { Passt, type PublishedPort } from './passt.ts'
+import { GUEST_MAC, Passt, type PublishedPort } from './passt.ts'
 
 /** Between attempts to start passt again: soon at first, for it may have been killed by mistake; then patiently. */
 const RESTART_DELAY_MS_MIN = 50
@@ -36,7 +36,7 @@ export class Uplink {
 
   /** Rejects as `Passt.ready` does. */
   async start(): Promise<void> {
-    const passt = new Passt(this.#published, {
+    const passt = new Passt(this.#published, GUEST_MAC, {
       frame: this.#receive,
       died: (message) => {
         this.#log.error({ passt: passt.pid, message }, 'passt died; the connections through it are lost')
