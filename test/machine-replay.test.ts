@@ -57,19 +57,25 @@ async function recordBoot(): Promise<Ended> {
     ...['--memory', '256M', '--publish', `${http}:80`, '--publish', `${redis}:6379`],
     ...['--disk', disk, '--record', log, '--digest'],
   )
-  const login = await machine.console('login: ')
-  for (let request = 0; request < HTTP_REQUESTS; request++) {
-    const response = await fetch(`http://127.0.0.1:${http}/`)
-    expect(await response.text()).toContain('<html')
+  try {
+    const login = await machine.console('login: ')
+    for (let request = 0; request < HTTP_REQUESTS; request++) {
+      const response = await fetch(`http://127.0.0.1:${http}/`)
+      expect(await response.text()).toContain('<html')
+    }
+    expect(await increment(redis, INCREMENTS)).toBe(`:${INCREMENTS}`)
+    machine.type('root\n')
+    const prompt = await machine.console('# ', login)
+    machine.type(`${DISK_COMMANDS}\n`)
+    const copied = await machine.console('copied: same', prompt)
+    await machine.console('# ', copied)
+    machine.type('poweroff\n')
+    return await machine.ended()
+  } catch (error) {
+    // Nobody else would end a guest that was not told to power itself off.
+    machine.kill('SIGKILL')
+    throw error
   }
-  expect(await increment(redis, INCREMENTS)).toBe(`:${INCREMENTS}`)
-  machine.type('root\n')
-  const prompt = await machine.console('# ', login)
-  machine.type(`${DISK_COMMANDS}\n`)
-  const copied = await machine.console('copied: same', prompt)
-  await machine.console('# ', copied)
-  machine.type('poweroff\n')
-  return machine.ended()
 }
 
 beforeAll(async () => {

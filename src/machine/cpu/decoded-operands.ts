@@ -3,13 +3,14 @@
  * instruction. Nothing here calls a function, so that the loop around it keeps its state in the host's registers;
  * whatever is unusual is left, untouched, to the single step.
  */
+
 import { type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Label, Local } from '../../wasm/function.ts'
-import { readField, writeField } from './access.ts'
 import type { CoreFunctions } from './core-functions.ts'
 import { type Handler, RECORD } from './decode-cache.ts'
 import { type Access, fastTlb, PAGE_BYTES, RAM_START } from './layout.ts'
 import { LOADS, STORES } from './memory-access.ts'
+import { loadAndReserve, modify, storeIfReserved } from './plain-atomics.ts'
 import type { Instruction, LoadKind, Operands, StoreWidth } from './semantics.ts'
 import { xAddress } from './state.ts'
 import { pageOfLastByte, tlbOffset } from './tlb.ts'
@@ -149,27 +150,17 @@ class DecodedOperands implements Operands {
   }
 
   atomic(width: 32 | 64, address: Expr, change: (old: Expr) => Expr): Expr {
-    const { f } = this
-    const at = this.#atomicAddress(width, address, 'write')
-    const old = f.keep(width === 32 ? i64.load32S(at.get) : i64.load(at.get))
-    f.store(width === 32 ? 'i64_32' : 'i64', at.get, change(old.get))
-    return old.get
+    return modify(this.f, width, this.#atomicAddress(width, address, 'write'), change)
   }
 
   loadReserved(width: 32 | 64, address: Expr): Expr {
-    const { f } = this
     const at = this.#atomicAddress(width, address, 'read')
-    writeField(f, 'reservation', this.#physical(at))
-    return f.keep(width === 32 ? i64.load32S(at.get) : i64.load(at.get)).get
+    return loadAndReserve(this.f, width, at, this.#physical(at))
   }
 
   storeConditional(width: 32 | 64, address: Expr, stored: Expr): Expr {
-    const { f } = this
     const at = this.#atomicAddress(width, address, 'write')
-    const failed = f.keep(i64.extendU(i64.ne(readField('reservation'), this.#physical(at))))
-    f.if(i64.eqz(failed.get), () => f.store(width === 32 ? 'i64_32' : 'i64', at.get, stored))
-    writeField(f, 'reservation', i64.const(-1))
-    return failed.get
+    return storeIfReserved(this.f, width, at, this.#physical(at), stored)
   }
 
   jump(target: Expr): void {

@@ -1,10 +1,12 @@
 /** The region compiler's side of each instruction's meaning: operands are constants and locals. */
+
 import { call, type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Local } from '../../wasm/function.ts'
-import { CAUSE, readControl, readField, writeField } from './access.ts'
+import { CAUSE, readControl, readField } from './access.ts'
 import { BLOCK_ENABLE, isBlockRefused } from './cache-block.ts'
 import { type Format, RMM } from './fp/format.ts'
 import { type Layout, MODE, RAM_START } from './layout.ts'
+import { loadAndReserve, modify, storeIfReserved } from './plain-atomics.ts'
 import type { RegionFloat } from './region-float.ts'
 import { isCall, isReturn, type PlacedInstruction } from './region-graph.ts'
 import type { MemoryExits, RegionMemory } from './region-memory.ts'
@@ -163,27 +165,17 @@ export class RegionOperands implements Operands {
   }
 
   atomic(width: 32 | 64, address: Expr, change: (old: Expr) => Expr): Expr {
-    const { f } = this
-    const at = this.#atomicAddress(width, address, 'write')
-    const old = f.keep(width === 32 ? i64.load32S(at.get) : i64.load(at.get))
-    f.store(width === 32 ? 'i64_32' : 'i64', at.get, change(old.get))
-    return old.get
+    return modify(this.f, width, this.#atomicAddress(width, address, 'write'), change)
   }
 
   loadReserved(width: 32 | 64, address: Expr): Expr {
-    const { f } = this
     const at = this.#atomicAddress(width, address, 'read')
-    writeField(f, 'reservation', this.#physical(at))
-    return f.keep(width === 32 ? i64.load32S(at.get) : i64.load(at.get)).get
+    return loadAndReserve(this.f, width, at, this.#physical(at))
   }
 
   storeConditional(width: 32 | 64, address: Expr, stored: Expr): Expr {
-    const { f } = this
     const at = this.#atomicAddress(width, address, 'write')
-    const failed = f.keep(i64.extendU(i64.ne(readField('reservation'), this.#physical(at))))
-    f.if(i64.eqz(failed.get), () => f.store(width === 32 ? 'i64_32' : 'i64', at.get, stored))
-    writeField(f, 'reservation', i64.const(-1))
-    return failed.get
+    return storeIfReserved(this.f, width, at, this.#physical(at), stored)
   }
 
   zeroBlock(address: Expr): void {
