@@ -6,6 +6,7 @@ import type { CompiledModule, RegionPlace } from '../machine/cpu/region-module.t
 import { setCompileFlags } from './compile-flags.ts'
 import { CompilerError } from './errors.ts'
 import { createRequestRing, type RequestRing, writeRequests } from './request-ring.ts'
+import { lowerPoolThreads } from './thread-priority.ts'
 
 /** The thread's module has the ending of this one: .ts from source, .js when packed. */
 const THREAD_URL = new URL(`./compile-thread${extname(import.meta.url)}`, import.meta.url)
@@ -32,6 +33,7 @@ export class WorkerCompiler implements RegionCompiler {
 
   constructor(setup: CompilerSetup) {
     setCompileFlags()
+    lowerPoolThreads()
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     const data: CompileThreadData = { setup, requests: this.#requests, port: port2, posted: this.#posted }

@@ -25,6 +25,12 @@ export class ByteWriter {
     this.#bytes[this.#length++] = value
   }
 
+  /** Writes over a byte that was written before. */
+  replace(at: number, value: number): void {
+    if (at >= this.#length) throw new RangeError('nothing was written there yet')
+    this.#bytes[at] = value
+  }
+
   bytes(data: Uint8Array): void {
     if (this.#length + data.length > this.#bytes.length) this.#grow(data.length)
     this.#bytes.set(data, this.#length)

@@ -25,6 +25,8 @@ export interface Label {
 export type Hint = 'likely' | 'unlikely'
 
 const BLOCK_VOID = 0x40
+const LOCAL_SET = 0x21
+const LOCAL_TEE = 0x22
 
 /** Most functions fit without growing. */
 const CODE_BYTES_USUAL = 16384
@@ -58,6 +60,8 @@ export class FunctionBuilder {
   readonly #tempsUsed: Record<ValueType, number> = { i32: 0, i64: 0, f32: 0, f64: 0, v128: 0 }
   readonly #hints: { offset: number; likely: boolean }[] = []
   #depth = 0
+  /** The last instruction, if it was a local.set: where it begins and ends. */
+  #set = { local: -1, start: -1, end: -1 }
 
   constructor(params: readonly ValueType[], results: readonly ValueType[]) {
     this.params = params
@@ -105,8 +109,10 @@ export class FunctionBuilder {
 
   set(local: Local, e: Expr): void {
     this.#expr(e)
-    this.#code.u8(0x21)
+    const start = this.#code.length
+    this.#code.u8(LOCAL_SET)
     this.#code.u32(local.index)
+    this.#set = { local: local.index, start, end: this.#code.length }
   }
 
   drop(e: Expr): void {
@@ -264,6 +270,12 @@ export class FunctionBuilder {
         this.#constant(e)
         return
       case 'local':
+        if (this.#set.local === e.code && this.#set.end === code.length) {
+          // What was just set is read.
+          code.replace(this.#set.start, LOCAL_TEE)
+          this.#set.local = -1
+          return
+        }
         code.u8(0x20)
         code.u32(e.code)
         return

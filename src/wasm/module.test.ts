@@ -52,6 +52,29 @@ describe('expressions', () => {
     )
   })
 
+  it('read a local that was just set, in either arm of a branch and in a loop', () => {
+    const module = new ModuleBuilder()
+    const { body: f } = module.function(['i64'], ['i64'], 'f')
+    const [x] = f.paramLocals
+    const y = f.local('i64')
+    // Each read stands right behind a write, once of the same way and once of another.
+    f.set(y, i64.add(x.get, i64.const(1)))
+    f.if(
+      i64.geS(y.get, i64.const(10)),
+      () => f.set(y, i64.const(7)),
+      () => f.set(y, i64.mul(y.get, i64.const(3))),
+    )
+    f.loop((again) => {
+      f.set(y, i64.add(y.get, i64.const(1)))
+      f.brIf(again, i64.ltS(y.get, i64.const(20)))
+    })
+    f.set(x, y.get)
+    f.return(i64.add(y.get, x.get))
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(module.finish()))
+    const run = instance.exports.f as (x: bigint) => bigint
+    expect([run(3n), run(8n), run(9n), run(40n)]).toEqual([40n, 56n, 40n, 40n])
+  })
+
   it('keep a value that a later write would change', () => {
     const module = new ModuleBuilder()
     const { body: f } = module.function(['i64'], ['i64'], 'f')

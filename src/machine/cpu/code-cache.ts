@@ -77,6 +77,9 @@ export class CodeCache {
       if (place !== null && this.#words[place] === slot) this.#words[place] = 0
       this.#core.exports.table.set(slot, null)
       this.#freeSlots.push(slot)
+      // A page without code is tracked no longer, and its code table may be taken back.
+      for (const page of region.pages)
+        if (!this.#installed.isOn(page) && page !== this.#core.watchedPage) this.#codeLines[page] = 0n
     }
   }
 

@@ -9,13 +9,11 @@ import type { CoreFunctions } from './core-functions.ts'
 import {
   CODE_LINE_BYTES,
   CODE_TABLE_BYTES,
-  CODE_TABLES_MAX,
   EXIT,
-  fastTlb,
   INVALIDATED_MAX,
+  type Layout,
   MODE_COUNT,
   PAGE_BYTES,
-  TLB_MODE_STRIDE,
 } from './layout.ts'
 import { inRam, pageIndex, ramAddress } from './physical.ts'
 import { fastEntry, fillFast } from './tlb.ts'
@@ -24,7 +22,6 @@ import { fastEntry, fillFast } from './tlb.ts'
 export function defineCodePages(core: CoreFunctions, watch: number | null): void {
   defineWroteRam(core, watch)
   defineFetchPage(core)
-  defineDropCode(core, watch)
 }
 
 /** The bit of its page's code mask that stands for a memory address. */
@@ -32,12 +29,13 @@ export function watchLine(address: number): bigint {
   return 1n << BigInt(Math.floor((address % PAGE_BYTES) / CODE_LINE_BYTES))
 }
 
-function pageOf(core: CoreFunctions, address: number): number {
+/** Number of the page of RAM at a memory address. */
+export function pageOf(core: { readonly layout: Layout }, address: number): number {
   return Math.floor((address - core.layout.ram) / PAGE_BYTES)
 }
 
 /** The watched line survives whatever forgets the code on its page: it stands for no code. */
-function setWatchLine(f: FunctionBuilder, core: CoreFunctions, watch: number): void {
+export function setWatchLine(f: FunctionBuilder, core: CoreFunctions, watch: number): void {
   f.store('i64', i32.const(8 * pageOf(core, watch)), i64.const(watchLine(watch)), core.layout.codeLines)
 }
 
@@ -99,41 +97,10 @@ function defineFetchPage(core: CoreFunctions): void {
       ),
     )
     const table = f.keep(i32.load(slot.get))
-    f.if(i32.eqz(table.get), () => {
-      f.if(
-        i32.eq(readControl('codeTablesUsed'), i32.const(CODE_TABLES_MAX)),
-        () => core.do(f, 'dropCode'),
-        undefined,
-        'unlikely',
-      )
-      const used = f.keep(readControl('codeTablesUsed'))
-      f.set(table, i32.add(i32.const(layout.codeTables), i32.mul(used.get, i32.const(CODE_TABLE_BYTES))))
-      writeControl(f, 'codeTablesUsed', i32.add(used.get, i32.const(1)))
-      f.store('i32', slot.get, table.get)
-    })
+    f.if(i32.eqz(table.get), () => f.set(table, core.call('takeCodeTable', slot.get)))
     const entry = f.keep(fastEntry(pc, 'execute'))
     fillFast(f, entry.get, pc, at.get)
     f.store('i32', entry.get, table.get, 12)
     f.return(at.get)
-  })
-}
-
-/** Forgets all translated code and all heat: the bounded pool of code tables is used up. The driver then frees the compiled functions. */
-function defineDropCode(core: CoreFunctions, watch: number | null): void {
-  const { layout } = core
-  core.define('dropCode', (f) => {
-    const clear = (base: number, bytes: number): void => f.memoryFill(i32.const(base), ZERO, i32.const(bytes))
-    clear(layout.codeLines, layout.pageCount * 8)
-    if (watch !== null) setWatchLine(f, core, watch)
-    clear(layout.pageCode, layout.pageCount * 4 * MODE_COUNT)
-    clear(layout.codeTables, CODE_TABLES_MAX * CODE_TABLE_BYTES)
-    // Fast fetch entries hold the addresses of code tables.
-    for (let mode = 0; mode < MODE_COUNT; mode++)
-      f.memoryFill(i32.const(fastTlb(mode, 'execute')), i32.const(0xff), i32.const(TLB_MODE_STRIDE / 3))
-    writeControl(f, 'codeTablesUsed', ZERO)
-    writeControl(f, 'queueLength', ZERO)
-    writeControl(f, 'invalidatedLength', ZERO)
-    writeControl(f, 'codeDropped', i32.const(1))
-    writeControl(f, 'attention', i32.const(1))
   })
 }

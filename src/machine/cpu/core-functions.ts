@@ -40,6 +40,8 @@ export const coreSignatures = {
   checkBlock: [['i64'], []],
   /** (memory address, bytes): what a write to RAM must do beyond the write. */
   wroteRam: [['i32', 'i32'], []],
+  /** (memory address of a page's word in `pageCode`) → address of a code table for it. */
+  takeCodeTable: [['i32'], ['i32']],
   dropCode: [[], []],
   flushTlbs: [[], []],
   flushFastWrites: [[], []],

@@ -4,7 +4,8 @@
 import { ModuleBuilder } from '../../wasm/module.ts'
 import { defineCacheBlocks } from './cache-block.ts'
 import { defineChecksum } from './checksum.ts'
-import { defineCodePages } from './code-pages.ts'
+import { defineCodePages, pageOf } from './code-pages.ts'
+import { defineCodeTables } from './code-tables.ts'
 import { expandCompressed } from './compressed.ts'
 import { CoreFunctions, type FunctionSignature, REGION_PARAMS, REGION_RESULTS } from './core-functions.ts'
 import { defineCsrs } from './csr.ts'
@@ -63,6 +64,8 @@ export interface Core {
   readonly functions: WebAssembly.Exports
   /** Floating-point functions that regions may import. */
   readonly floatFunctions: readonly FunctionSignature[]
+  /** Number of the page of RAM of which a line is watched, or null. */
+  readonly watchedPage: number | null
 }
 
 /** Slots of the function table: bounds the compiled entry points that can exist at once. Slot 0 is never used. */
@@ -89,7 +92,9 @@ export function createCore(options: CoreOptions, imports: CoreImports): Core {
   defineSlowAccess(core)
   defineCacheBlocks(core)
   defineChecksum(core)
-  defineCodePages(core, options.watch === null ? null : options.watch - RAM_START + layout.ram)
+  const watch = options.watch === null ? null : options.watch - RAM_START + layout.ram
+  defineCodePages(core, watch)
+  defineCodeTables(core, watch)
   defineCsrs(core)
   defineTraps(core)
   defineInterpreter(core, {
@@ -126,6 +131,7 @@ export function createCore(options: CoreOptions, imports: CoreImports): Core {
     memory,
     exports,
     functions: instance.exports,
+    watchedPage: watch === null ? null : pageOf({ layout }, watch),
     floatFunctions: [...float].map(([name, index]) => ({ name, ...module.signatureOf(index) })),
   }
 }

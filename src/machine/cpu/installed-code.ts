@@ -33,6 +33,11 @@ export class InstalledCode {
     return this.#bytes
   }
 
+  /** Whether some of a region in use lies on a page. */
+  isOn(page: number): boolean {
+    return this.#regionsOfPage.has(page)
+  }
+
   /** A module of so many bytes, with at least one region. */
   add(bytes: number, regions: readonly InstalledRegion[]): void {
     const module = { bytes, regions: new Set(regions) }

@@ -70,15 +70,15 @@ export function planAccesses(
 /** What is known where an instruction begins: registers as constants added to origins, and the groups. */
 class Knowledge {
   readonly #newOrigin: () => number
-  readonly #origin: Int32Array
-  readonly #offset: Float64Array
+  readonly #origin: number[]
+  readonly #offset: number[]
   #groups: AccessGroup[]
 
   constructor(newOrigin: () => number, from?: Knowledge) {
     this.#newOrigin = newOrigin
-    this.#origin = from === undefined ? new Int32Array(32).fill(-1) : from.#origin.slice()
-    this.#offset = from === undefined ? new Float64Array(32) : from.#offset.slice()
-    this.#groups = from === undefined ? [] : [...from.#groups]
+    this.#origin = from === undefined ? new Array<number>(32).fill(-1) : from.#origin.slice()
+    this.#offset = from === undefined ? new Array<number>(32).fill(0) : from.#offset.slice()
+    this.#groups = from === undefined ? [] : from.#groups.slice()
   }
 
   copy(): Knowledge {

@@ -77,8 +77,10 @@ export const control = {
   tlbFills: CONTROL_BASE + 64,
   /** Written by the thread that compiles: code is ready to be installed. The run loop returns for it. */
   compiledReady: CONTROL_BASE + 68,
-  /** All translated code was forgotten: the driver must free the compiled functions. */
+  /** All translated code was forgotten, or must be for want of code tables: the driver does it, and frees the compiled functions. */
   codeDropped: CONTROL_BASE + 60,
+  /** The code table that was taken back last. */
+  codeTableHand: CONTROL_BASE + 72,
 } as const
 
 /** Where the interpreter writes what an instruction would write to x0; nobody reads it. */
@@ -95,7 +97,7 @@ export const INVALIDATED_MAX = 1024
 
 /** One entry (i32) per halfword of a page. */
 export const CODE_TABLE_BYTES = (PAGE_BYTES / 2) * 4
-/** Pages of code that can be hot at once: 16 MiB of guest code, 32 MiB of tables. When used up, all compiled code is dropped. */
+/** Pages of code whose visits are counted at once, a power of two: 16 MiB of guest code, 32 MiB of tables. See code-tables.ts. */
 export const CODE_TABLES_MAX = 4096
 
 /** A record of the cache of decoded instructions; see decode-cache.ts. */
@@ -119,6 +121,9 @@ export interface Layout {
   readonly codeLines: number
   /** u32 a page and mode: address of the page's code table, or 0. */
   readonly pageCode: number
+  /** u32 a code table: address of the word of `pageCode` that names it. */
+  readonly codeTableOwners: number
+  /** The code tables, and behind them the spare one. */
   readonly codeTables: number
   /** Memory address of guest physical address RAM_START. */
   readonly ram: number
@@ -132,9 +137,10 @@ export function layoutFor(memoryBytes: number): Layout {
   const dirty = PAGE_TABLES_BASE
   const codeLines = alignUp(dirty + pageCount, 64)
   const pageCode = codeLines + pageCount * 8
-  const decoded = alignUp(pageCode + pageCount * 4 * MODE_COUNT, PAGE_BYTES)
+  const codeTableOwners = pageCode + pageCount * 4 * MODE_COUNT
+  const decoded = alignUp(codeTableOwners + CODE_TABLES_MAX * 4, PAGE_BYTES)
   const codeTables = alignUp(decoded + DECODED_BYTES, CODE_TABLE_BYTES)
-  const ram = alignUp(codeTables + CODE_TABLES_MAX * CODE_TABLE_BYTES, WASM_PAGE_BYTES)
+  const ram = alignUp(codeTables + (CODE_TABLES_MAX + 1) * CODE_TABLE_BYTES, WASM_PAGE_BYTES)
   return {
     memoryBytes,
     pageCount,
@@ -145,6 +151,7 @@ export function layoutFor(memoryBytes: number): Layout {
     dirty,
     codeLines,
     pageCode,
+    codeTableOwners,
     codeTables,
     ram,
     // One page beyond RAM: an access at its very end may be read wider than it is.

@@ -22,13 +22,17 @@ import { RegionFloat } from './region-float.ts'
 import { type Block, type Place, SWITCH_OFFSET, type Terminator } from './region-graph.ts'
 import { RegionMemory } from './region-memory.ts'
 import { type RegionContext, type RegionExits, RegionOperands, type RegionPage } from './region-operands.ts'
-import { type RegionFlow, type RegisterFlow, registerFlow } from './register-flow.ts'
+import { type RegionFlow, type RegisterFlow, registerFlow, storesAhead } from './register-flow.ts'
 import { integerFile } from './register-use.ts'
 import { xAddress } from './state.ts'
 import { tlbOffset } from './tlb.ts'
 
 /** Guest calls nested as Wasm calls; deeper ones jump. Keeps the host's stack (1 MB by default) from running over. */
 const CALL_DEPTH_MAX = 400
+
+/** More instructions than a block has. An offset beside it fits a word: pages lie within 2^20 bytes of the entry's. */
+const UNUSED_BITS = 10
+const UNUSED_MAX = 2 ** UNUSED_BITS - 1
 
 export function emitRegion(f: FunctionBuilder, context: RegionContext, blocks: readonly Block[]): void {
   new RegionEmitter(f, context, blocks).emit()
@@ -53,6 +57,10 @@ class RegionEmitter implements RegionExits {
   readonly floats: RegionFloat
   readonly #depth: Local
   readonly #exitPc: Local
+  /** What the ways out that are shared need to know: an offset, or an offset and what is left of the block's budget. */
+  readonly #exit: Local
+  #left: Label = { depth: 0 }
+  #bailed: Label = { depth: 0 }
   /** The block whose instructions are being emitted. */
   #current = 0
   /** Integer registers whose locals may differ from memory where code is being emitted, a bit for each. */
@@ -83,14 +91,30 @@ class RegionEmitter implements RegionExits {
     this.memory = new RegionMemory(f, context, blocks, this.#structure)
     this.#depth = f.paramLocals[2]
     this.#exitPc = f.local('i64')
+    this.#exit = f.local('i32')
   }
 
   emit(): void {
     const { f } = this
     f.set(this.page, i64.and(f.paramLocals[0].get, i64.const(-PAGE_BYTES)))
-    this.#load(0)
-    this.#emitTree(0)
-    f.unreachable()
+    f.block((left) => {
+      this.#left = left
+      f.block((bailed) => {
+        this.#bailed = bailed
+        this.#load(0)
+        this.#emitTree(0)
+        f.unreachable()
+      })
+      const unused = i32.and(this.#exit.get, i32.const(UNUSED_MAX))
+      f.set(this.budget, i32.add(this.budget.get, unused))
+      writeField(f, 'pc', this.#exitTo(i32.shrS(this.#exit.get, i32.const(UNUSED_BITS))))
+      f.return(i32.xor(this.budget.get, i32.const(-1)))
+    })
+    f.returnCall(this.#dispatch(), this.#exitTo(this.#exit.get), this.budget.get, this.#depth.get)
+  }
+
+  #exitTo(offset: Expr): Expr {
+    return i64.add(this.page.get, i64.extendS(offset))
   }
 
   /** Goes on at `pc` outside the region. */
@@ -241,12 +265,19 @@ class RegionEmitter implements RegionExits {
     return this.context.library.functionIndex('dispatch')
   }
 
+  /** Goes on at a place outside the region that is known by its offset. */
+  leaveTo(offset: number): void {
+    this.#writeBack()
+    this.f.set(this.#exit, i32.const(offset))
+    this.f.br(this.#left)
+  }
+
   /** Returns to the interpreter at the instruction at `offset`, giving back `unused` units of budget. */
   bail(offset: number, unused: number): void {
-    const { f } = this
-    f.set(this.#exitPc, this.pc(offset))
-    if (unused !== 0) f.set(this.budget, i32.add(this.budget.get, i32.const(unused)))
-    this.#bail()
+    if (unused > UNUSED_MAX) throw new RangeError('a block is too long for its ways out')
+    this.#writeBack()
+    this.f.set(this.#exit, i32.const((offset << UNUSED_BITS) | unused))
+    this.f.br(this.#bailed)
   }
 
   #bail(): void {
@@ -285,11 +316,20 @@ class RegionEmitter implements RegionExits {
     return i64.add(this.page.get, i64.const(offset))
   }
 
+  #storeDirty(): void {
+    this.#writeBackIntegers()
+    this.#dirty = 0
+  }
+
   #writeBack(): void {
+    this.#writeBackIntegers()
+    this.floats.writeBack()
+  }
+
+  #writeBackIntegers(): void {
     this.#registers.forEach((local, i) => {
       if (local !== null && (this.#dirty >>> i) & 1) this.f.store('i64', ZERO, local.get, xAddress(i))
     })
-    this.floats.writeBack()
   }
 
   #inside(block: Block): number[] {
@@ -379,11 +419,13 @@ class RegionEmitter implements RegionExits {
     }
     if (count > 0) f.set(this.budget, i32.sub(this.budget.get, i32.const(count)))
     let condition: Expr | null = null
+    const ahead = storesAhead(block)
     block.instructions.forEach((one, i) => {
       f.scope(() => {
         const operands = new RegionOperands(this, one, count - i)
         this.memory.begin(node, i)
         operands.require()
+        if (ahead && integerFile.isStoredBefore(one)) this.#storeDirty()
         one.instruction.meaning(operands)
         if (one.instruction.uses.includes('system')) this.floats.afterSystem()
         condition = operands.condition
@@ -427,7 +469,7 @@ class RegionEmitter implements RegionExits {
     const to = this.#indexOf.get(placeKey(place))
     const { position, isMerge } = this.#structure
     if (to === undefined || this.#isCut(from, to)) {
-      this.leave(this.pc(place.offset))
+      this.leaveTo(place.offset)
       return
     }
     const target = pageOf(place.offset)
@@ -435,7 +477,7 @@ class RegionEmitter implements RegionExits {
     if (pageOf(this.#blocks[from].offset) !== target) {
       this.f.scope(() => {
         const lost = i32.or(this.#isElsewhere(target), this.#isChanged(target))
-        this.f.if(lost, () => this.leave(this.pc(place.offset)), undefined, 'unlikely')
+        this.f.if(lost, () => this.leaveTo(place.offset), undefined, 'unlikely')
       })
     }
     if (position[to] > position[from] && !isMerge[to]) this.#emitTree(to)

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { decode } from './instruction-set.ts'
 import type { Block, PlacedInstruction, Terminator } from './region-graph.ts'
-import { type RegionFlow, registerFlow } from './register-flow.ts'
+import { type RegionFlow, registerFlow, storesAhead } from './register-flow.ts'
 import { floatFile, integerFile } from './register-use.ts'
 
 function placed(word: number): PlacedInstruction {
@@ -69,7 +69,8 @@ class Execution {
     for (const choice of choices) {
       this.#dirty = this.#flow.dirtyIn[node]
       if (mayLeaveBefore[node]) this.#leave()
-      for (const one of blocks[node].instructions) this.#execute(one)
+      const isAhead = storesAhead(blocks[node])
+      for (const one of blocks[node].instructions) this.#execute(one, isAhead)
       const isCall = blocks[node].terminator.kind === 'call'
       if (mayLeaveAfter[node] || isCall) this.#leave()
       if (successors[node].length === 0) return
@@ -78,14 +79,20 @@ class Execution {
     }
   }
 
-  #execute(one: PlacedInstruction): void {
+  #execute(one: PlacedInstruction, isAhead: boolean): void {
     for (let i = 0; i < 32; i++) {
       if ((integerFile.read(one) >>> i) & 1) expect(this.#locals[i]).toBe(this.#true[i])
     }
+    if (isAhead && integerFile.isStoredBefore(one)) this.#store()
     if (one.instruction.uses.length > 0) this.#leave()
     const written = integerFile.written(one)
     for (let i = 0; i < 32; i++) if ((written >>> i) & 1) this.#locals[i] = this.#true[i] = this.#next++
     this.#dirty |= written
+  }
+
+  #store(): void {
+    for (let i = 0; i < 32; i++) if ((this.#dirty >>> i) & 1) this.#memory[i] = this.#locals[i] as number
+    this.#dirty = 0
   }
 
   #leave(): void {

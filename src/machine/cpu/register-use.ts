@@ -37,17 +37,22 @@ export interface RegisterFile {
   read(one: PlacedInstruction): number
   /** The registers it writes whenever it is executed to its end. */
   written(one: PlacedInstruction): number
+  /** Whether registers that are dirty may be stored ahead of it; see register-flow.ts. */
+  isStoredBefore(one: PlacedInstruction): boolean
 }
 
 /** x0 is no register: it is never loaded and never stored. */
 export const integerFile: RegisterFile = {
   read: ({ word, instruction }) => bits(word, usesOf(instruction).integersRead) & ~1,
   written: ({ word, instruction }) => bits(word, usesOf(instruction).integersWritten) & ~1,
+  isStoredBefore: ({ instruction: { uses } }) => uses.includes('memory') || uses.includes('system'),
 }
 
 export const floatFile: RegisterFile = {
   read: ({ word, instruction }) => bits(word, usesOf(instruction).floatsRead),
   written: ({ word, instruction }) => bits(word, usesOf(instruction).floatsWritten),
+  // Loops over arrays of numbers would store them each time.
+  isStoredBefore: () => false,
 }
 
 /** Floating-point registers that an instruction reads or writes as numbers of a format, a bit for each. */

@@ -10,15 +10,7 @@ import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
 import type { FunctionBuilder } from '../../wasm/function.ts'
 import { readControl, readField, writeControl, writeField, ZERO } from './access.ts'
 import type { CoreFunctions } from './core-functions.ts'
-import {
-  CODE_TABLES_MAX,
-  EXIT,
-  fastTlb,
-  PAGE_BYTES,
-  QUEUE_ENTRIES,
-  QUEUE_ENTRY_BYTES,
-  TLB_MODE_STRIDE,
-} from './layout.ts'
+import { EXIT, fastTlb, PAGE_BYTES, QUEUE_ENTRIES, QUEUE_ENTRY_BYTES, TLB_MODE_STRIDE } from './layout.ts'
 import { STATUS } from './status.ts'
 import { tlbOffset } from './tlb.ts'
 
@@ -107,12 +99,10 @@ function defineDispatch(core: CoreFunctions, options: RunLoopOptions): void {
 
 /**
  * i32: whether the fetch TLB may not be asked from compiled code. The last step of a run asks nothing for the step
- * behind it, and neither does one that an interrupt may follow. And with no code table left, asking may forget all
- * code: not under regions that are on the stack.
+ * behind it, and neither does one that an interrupt may follow.
  */
 function mustNotFetch(budget: Expr): Expr {
-  const isFull = i32.eq(readControl('codeTablesUsed'), i32.const(CODE_TABLES_MAX))
-  return i32.or(i32.or(i32.eqz(budget), readControl('attention')), isFull)
+  return i32.or(i32.eqz(budget), readControl('attention'))
 }
 
 function defineRun(core: CoreFunctions): void {
