@@ -44,6 +44,11 @@ const SUBJECTS: { readonly [name: string]: Subject } = {
     roundsDefault: 1,
     load: async () => (await import('./idle.ts')).measureIdle,
   },
+  soak: {
+    summary: 'memory of a replica whose guest compiles, forks and starts programs for 10 minutes a round',
+    roundsDefault: 1,
+    load: async () => (await import('./soak.ts')).measureSoak,
+  },
   gateway: {
     summary: 'what the gateway adds to a round trip',
     roundsDefault: 3,

@@ -1,7 +1,7 @@
 /** How the machine verbs carry out instructions. A guest cannot tell which it is. */
 import { createMachine as createCompilingMachine } from '../compiler/create.ts'
 import type { Computer } from '../machine/computer.ts'
-import type { MachineConfig } from '../machine/config.ts'
+import type { BootConfig, MachineConfig } from '../machine/config.ts'
 import { createMachine } from '../machine/create.ts'
 
 /**
@@ -11,15 +11,20 @@ import { createMachine } from '../machine/create.ts'
 export const ENGINES = ['interpreter', 'regions', 'regions-at-once'] as const
 export type Engine = (typeof ENGINES)[number]
 
-/** Null is the default, `regions`. */
-export function createMachineFor(config: MachineConfig, engine: Engine | null): Computer {
+/** `engine` null is the default, `regions`; `reloadBoot` as in the engine's options. */
+export function createMachineFor(
+  config: MachineConfig,
+  engine: Engine | null,
+  reloadBoot?: () => BootConfig,
+): Computer {
+  const options = reloadBoot === undefined ? {} : { reloadBoot }
   switch (engine) {
     case 'interpreter':
-      return createMachine(config, { engine })
+      return createMachine(config, { ...options, engine })
     case 'regions-at-once':
-      return createMachine(config)
+      return createMachine(config, options)
     case 'regions':
     case null:
-      return createCompilingMachine(config)
+      return createCompilingMachine(config, options)
   }
 }

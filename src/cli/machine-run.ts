@@ -5,6 +5,7 @@ import type { BootConfig, MachineConfig } from '../machine/config.ts'
 import type { ConsolePort, MachineOutput } from '../machine/io.ts'
 import type { Machine } from '../machine/machine.ts'
 import { LOG_IMAGE_BYTES_MAX } from '../replay/log-header.ts'
+import { releaseImages } from '../replica/machine-source.ts'
 import { RawDisk } from '../storage/raw-disk.ts'
 import { ProcessConsole } from './machine-console.ts'
 import { serveDisk } from './machine-disks.ts'
@@ -67,7 +68,11 @@ export async function runMachine(
       rngSeed: Uint8Array.from(randomBytes(RNG_SEED_BYTES)),
       epochNs: BigInt(Date.now()) * NANOSECONDS_PER_MS,
     }
-    const machine = createMachineFor(config, options.engine)
+    // A recording holds the images, and must be of these whatever becomes of the files.
+    const keepsImages = options.record !== null
+    const reload = keepsImages ? undefined : () => readBoot(options.boot)
+    const machine = createMachineFor(config, options.engine, reload)
+    if (!keepsImages) releaseImages(config)
     const inputs = new InputQueue()
     for (const [nic, plug] of options.nics.entries()) {
       const events = {
