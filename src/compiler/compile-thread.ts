@@ -4,7 +4,7 @@
  */
 import { workerData } from 'node:worker_threads'
 import { control } from '../machine/cpu/layout.ts'
-import { readRequest } from '../machine/cpu/region-compiler.ts'
+import { RequestReader } from '../machine/cpu/region-compiler.ts'
 import { compileRegions } from '../machine/cpu/region-module.ts'
 import { readRequests } from './request-ring.ts'
 import type { CompileReport, CompileThreadData } from './worker-compiler.ts'
@@ -13,11 +13,9 @@ import type { CompileReport, CompileThreadData } from './worker-compiler.ts'
 const BATCH_MAX = 8
 
 function compileForever(data: CompileThreadData): never {
+  const reader = new RequestReader(data.setup)
   for (;;) {
-    const requests = readRequests(data.requests, BATCH_MAX)
-      .map((place) => readRequest(data.setup, place))
-      .filter((request) => request !== null)
-    const compiled = compileRegions(data.setup, requests)
+    const compiled = compileRegions(data.setup, reader.read(readRequests(data.requests, BATCH_MAX)))
     if (compiled !== null) post(data, { kind: 'compiled', compiled })
   }
 }

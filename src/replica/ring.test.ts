@@ -33,6 +33,40 @@ test('records come out as they went in, in order, across the wrap', () => {
   )
 })
 
+test('where the reader keeps up, a ring uses its beginning only', () => {
+  const shared = createRing(2 ** 20)
+  const writer = new RingWriter(shared)
+  const reader = new RingReader(shared)
+  const record = new Uint8Array(10_000).fill(1)
+  const mayLag = 3
+  for (let i = 0; i < 1000; i++) {
+    expect(writer.tryWrite(record)).toBe(true)
+    if (i % mayLag === 0) while (reader.tryRead() !== null);
+  }
+  const reached = new Uint8Array(shared).findLastIndex((byte) => byte !== 0)
+  expect(reached).toBeLessThan(65_536 + (2 * mayLag + 1) * record.length)
+})
+
+test('records of any size come out in order from a ring that goes back to its beginning', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(40_000), fc.nat(3)), { minLength: 20, maxLength: 60 }), (steps) => {
+      const shared = createRing(131_072)
+      const writer = new RingWriter(shared)
+      const reader = new RingReader(shared)
+      const lengths: number[] = []
+      for (const [length, reads] of steps) {
+        if (writer.tryWrite(new Uint8Array(length).fill(length & 255))) lengths.push(length)
+        for (let i = 0; i < reads; i++) {
+          const taken = reader.tryRead()
+          const expected = lengths.shift()
+          expect(taken?.length).toBe(expected)
+          if (taken !== null) expect(taken.every((byte) => byte === (taken.length & 255))).toBe(true)
+        }
+      }
+    }),
+  )
+})
+
 test('a record that can never fit is refused, one that does not fit now is not written', () => {
   const shared = createRing(64)
   const writer = new RingWriter(shared)

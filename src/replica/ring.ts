@@ -25,6 +25,10 @@ const DATA_OFFSET = CONTROL_WORDS * 4
 const RING_BYTES_MAX = 2 ** 30
 const RING_BYTES_MIN = 64
 const LENGTH_BYTES = 4
+/** In place of a record's length: what follows is at the ring's beginning. */
+const REWIND = -1
+/** A writer that finds the ring empty beyond this begins at the beginning, so that no more of it ever needs memory. */
+const REWIND_BYTES_MIN = 64 * 1024
 
 /** Bytes a record of `length` occupies: its length word, then itself, padded so that length words never wrap. */
 function occupied(length: number): number {
@@ -84,11 +88,16 @@ export class RingWriter extends RingEnd {
       throw new ReplicaError('RING_RECORD_TOO_LARGE', `${record.length} bytes in a ring of ${this.capacity}.`)
     }
     if (this.closed) throw new ReplicaError('RING_CLOSED', 'The ring was closed.')
-    const written = Atomics.load(this.control, WRITTEN)
+    let written = Atomics.load(this.control, WRITTEN)
     const used = (written - Atomics.load(this.control, READ)) >>> 0
     if (size > this.capacity - used) return false
     const mask = this.capacity - 1
-    const start = written & mask
+    let start = written & mask
+    if (used === 0 && start >= REWIND_BYTES_MIN && size <= start) {
+      this.words[start >> 2] = REWIND
+      written += this.capacity - start
+      start = 0
+    }
     this.words[start >> 2] = record.length
     const from = (start + LENGTH_BYTES) & mask
     const first = Math.min(record.length, this.capacity - from)
@@ -140,11 +149,16 @@ export class RingReader extends RingEnd {
 
   /** Takes the oldest record, as a copy; null when there is none. */
   tryRead(): Uint8Array | null {
-    const read = Atomics.load(this.control, READ)
-    const used = (Atomics.load(this.control, WRITTEN) - read) >>> 0
+    let read = Atomics.load(this.control, READ)
+    let used = (Atomics.load(this.control, WRITTEN) - read) >>> 0
     if (used === 0) return null
     const mask = this.capacity - 1
-    const start = read & mask
+    let start = read & mask
+    if (this.words[start >> 2] === REWIND) {
+      used -= this.capacity - start
+      read += this.capacity - start
+      start = 0
+    }
     const length = this.words[start >> 2]
     const size = occupied(length)
     if (length < 0 || size > used) {

@@ -55,7 +55,7 @@ function counted(): { compiler: StartCompiler; modules: WeakRef<WebAssembly.Modu
   return { compiler, modules, bytes: () => bytes }
 }
 
-test('beyond its bound the oldest code is forgotten, which changes nothing', () => {
+test('beyond its bound code is forgotten, which changes nothing', () => {
   const { compiler, bytes } = counted()
   let most = 0
   const small = runRewriting({ compiler, hotThreshold: 50, codeBytesMax: SMALL_BYTES }, (machine) => {

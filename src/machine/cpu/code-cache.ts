@@ -9,13 +9,26 @@ import { type Core, FUNCTION_TABLE_SIZE } from './core.ts'
 import { InstalledCode, type InstalledRegion } from './installed-code.ts'
 import { CODE_LINE_BYTES, control, MODE, PAGE_BYTES, QUEUE_ENTRY_BYTES } from './layout.ts'
 import { codeTableOf, type RegionCompiler } from './region-compiler.ts'
-import type { CompiledModule, CompiledPage, CompiledRegion, RegionPlace } from './region-module.ts'
+import {
+  type CompiledModule,
+  type CompiledPage,
+  type CompiledRegion,
+  offsetsOfLines,
+  type RegionPlace,
+} from './region-module.ts'
 
 /**
- * Bytes of WebAssembly that are kept; beyond, what was installed first is forgotten. Eight programs run in turn came to 33 MiB, and
- * with half of that no turn found code of the one before. Baseline code is two to three times as large, and the bytes themselves are kept too.
+ * Bytes of WebAssembly that are kept; beyond, modules are forgotten. Each takes some 5.5 bytes of the host's memory (baseline
+ * and optimised code, the bytes themselves, what V8 keeps beside them), so a sixth of the guest's RAM goes for its code: a
+ * guest with more of it has larger programs. Forty programs in turn came to 45 MiB.
  */
+const CODE_BYTES_MIN = 16 * 1024 * 1024
 const CODE_BYTES_MAX = 64 * 1024 * 1024
+const CODE_SHARE = 1 / 32
+
+function codeBytesFor(memoryBytes: number): number {
+  return Math.min(CODE_BYTES_MAX, Math.max(CODE_BYTES_MIN, memoryBytes * CODE_SHARE))
+}
 
 export class CodeCache {
   readonly #core: Core
@@ -28,9 +41,10 @@ export class CodeCache {
   #nextSlot = 1
   readonly #installed = new InstalledCode()
   readonly #bytesMax: number
+  #chance = 1
 
-  constructor(core: Core, compiler: RegionCompiler, bytesMax: number = CODE_BYTES_MAX) {
-    this.#bytesMax = bytesMax
+  constructor(core: Core, compiler: RegionCompiler, bytesMax?: number) {
+    this.#bytesMax = bytesMax ?? codeBytesFor(core.layout.memoryBytes)
     this.#core = core
     this.#compiler = compiler
     this.#words = new Int32Array(core.memory.buffer)
@@ -59,7 +73,7 @@ export class CodeCache {
   #dropAll(): void {
     this.#core.exports.dropCode()
     this.#words[control.codeDropped / 4] = 0
-    while (this.#installed.size > 0) this.#free(this.#installed.takeOldest())
+    while (this.#installed.size > 0) this.#free(this.#installed.takeModule(0))
   }
 
   #release(): void {
@@ -102,7 +116,7 @@ export class CodeCache {
     const current = regions.filter((region) => this.#isCurrent(region))
     if (current.length === 0) return
     while (this.#installed.size > 0 && !this.#hasRoom(bytes, current.length))
-      this.#free(this.#installed.takeOldest())
+      this.#free(this.#installed.takeModule(this.#anyShare()))
     const { functions, memory, exports } = this.#core
     const instance = new WebAssembly.Instance(module, { core: { ...functions, memory } })
     let firstCodeOnPage = false
@@ -122,6 +136,15 @@ export class CodeCache {
     this.#installed.add(bytes, installed)
     // Stores to a page with code must be seen: it may have fast entries from before.
     if (firstCodeOnPage) exports.flushFastWrites()
+  }
+
+  /**
+   * Which module is forgotten is left to chance, of the same course in each machine: a guest whose programs take turns would find
+   * none of its code if it were the oldest.
+   */
+  #anyShare(): number {
+    this.#chance = (Math.imul(this.#chance, 1_664_525) + 1_013_904_223) >>> 0
+    return this.#chance / 2 ** 32
   }
 
   #hasRoom(bytes: number, regions: number): boolean {
@@ -151,13 +174,11 @@ export class CodeCache {
   /** Whether memory still holds the bytes that were compiled. */
   #holds({ page, code, lines }: CompiledPage): boolean {
     const start = this.#core.layout.ram + page * PAGE_BYTES
-    for (let line = 0; line < PAGE_BYTES / CODE_LINE_BYTES; line++) {
-      if (((lines >> BigInt(line)) & 1n) === 0n) continue
+    return offsetsOfLines(lines).every((offset, line) => {
       const from = line * CODE_LINE_BYTES
-      for (let at = from; at < from + CODE_LINE_BYTES; at++) {
-        if (this.#bytes[start + at] !== code[at]) return false
-      }
-    }
-    return true
+      for (let at = 0; at < CODE_LINE_BYTES; at++)
+        if (this.#bytes[start + offset + at] !== code[from + at]) return false
+      return true
+    })
   }
 }

@@ -20,7 +20,7 @@ export function inPage(offset: number): number {
 /** A copy of a page of guest code. */
 export interface CodePage {
   /** Number of the page of RAM. */
-  readonly page: number
+  page: number
   readonly code: Uint8Array<ArrayBuffer>
   /** Its code table: for each halfword a slot (positive), or less the number of visits. */
   readonly heat: Int32Array<ArrayBuffer>

@@ -1,6 +1,5 @@
 /**
- * Books of the code that is installed: which module has how many regions in use, which regions lie on a page, which
- * module is the oldest. A module's memory is given back by the host when none of its functions is in the table.
+ * Books of the code that is installed: which module has how many regions in use, which regions lie on a page. A module's memory is given back by the host when none of its functions is in the table.
  */
 import type { RegionPlace } from './region-module.ts'
 
@@ -12,13 +11,14 @@ export interface InstalledRegion extends RegionPlace {
 }
 
 interface InstalledModule {
+  /** Its place in the list of all. */
+  place: number
   readonly bytes: number
   readonly regions: Set<InstalledRegion>
 }
 
 export class InstalledCode {
-  /** In the order they were installed. */
-  readonly #modules = new Set<InstalledModule>()
+  readonly #modules: InstalledModule[] = []
   readonly #moduleOf = new Map<InstalledRegion, InstalledModule>()
   readonly #regionsOfPage = new Map<number, Set<InstalledRegion>>()
   #bytes = 0
@@ -40,8 +40,8 @@ export class InstalledCode {
 
   /** A module of so many bytes, with at least one region. */
   add(bytes: number, regions: readonly InstalledRegion[]): void {
-    const module = { bytes, regions: new Set(regions) }
-    this.#modules.add(module)
+    const module = { place: this.#modules.length, bytes, regions: new Set(regions) }
+    this.#modules.push(module)
     this.#bytes += bytes
     for (const region of regions) {
       this.#moduleOf.set(region, module)
@@ -60,11 +60,10 @@ export class InstalledCode {
     return regions
   }
 
-  /** Takes out what is left of the module that was installed first; nothing when there is none. */
-  takeOldest(): readonly InstalledRegion[] {
-    const [oldest] = this.#modules
-    if (oldest === undefined) return []
-    const regions = [...oldest.regions]
+  /** Takes out what is left of one module, by a share from 0 to 1 of their list; nothing when there is none. */
+  takeModule(share: number): readonly InstalledRegion[] {
+    if (this.#modules.length === 0) return []
+    const regions = [...this.#modules[Math.floor(share * this.#modules.length)].regions]
     for (const region of regions) this.#drop(region)
     return regions
   }
@@ -80,7 +79,11 @@ export class InstalledCode {
     }
     module.regions.delete(region)
     if (module.regions.size > 0) return
-    this.#modules.delete(module)
+    const last = this.#modules.pop() as InstalledModule
+    if (last !== module) {
+      this.#modules[module.place] = last
+      last.place = module.place
+    }
     this.#bytes -= module.bytes
   }
 }

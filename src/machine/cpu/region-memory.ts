@@ -57,7 +57,8 @@ export class RegionMemory {
       (at, offset) => f.set(value, access.load(at, offset)),
       () => {
         const bits = f.keep(call('i64', functionIndex('loadSlow'), address.get, i32.const(access.bytes)))
-        f.if(readControl('fault'), () => exits.before(), undefined, 'unlikely')
+        // No hint: what is reached only by an unlikely way is unlikely, and V8 keeps each hint in a node of a hash table.
+        f.if(readControl('fault'), () => exits.before())
         f.set(value, access.extend(bits.get))
       },
     )
@@ -118,16 +119,11 @@ export class RegionMemory {
 
   #afterStoreSlow(exits: MemoryExits): void {
     const f = this.#f
-    f.if(
-      i32.or(readControl('fault'), readControl('codeChanged')),
-      () => {
-        f.if(readControl('fault'), () => exits.before())
-        // The store is done, but code was changed by it, perhaps this region's.
-        exits.after()
-      },
-      undefined,
-      'unlikely',
-    )
+    f.if(i32.or(readControl('fault'), readControl('codeChanged')), () => {
+      f.if(readControl('fault'), () => exits.before())
+      // The store is done, but code was changed by it, perhaps this region's.
+      exits.after()
+    })
   }
 
   /** `hit` gets a memory address and what to add to it; `missed` does the access by the slow path. */

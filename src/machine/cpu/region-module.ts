@@ -49,10 +49,10 @@ export interface RegionRequest extends RegionPlace {
 export interface CompiledPage {
   /** Number of the page of RAM. */
   readonly page: number
-  /** Its bytes when they were compiled. */
-  readonly code: Uint8Array<ArrayBuffer>
   /** A bit for each line of the page that holds an instruction of the region. */
   readonly lines: bigint
+  /** The bytes of these lines when they were compiled, one line after the other. */
+  readonly code: Uint8Array<ArrayBuffer>
 }
 
 /** What became of a request. */
@@ -100,7 +100,7 @@ export function compileRegions(
     emitRegion(body, { library, layout, mode, pages }, blocks)
     const compiled = [...lines].map(([distance, mask]): CompiledPage => {
       const source = code.source(distance)
-      return { page: source.page, code: source.code.slice(), lines: mask }
+      return { page: source.page, lines: mask, code: bytesOfLines(source.code, mask) }
     })
     return { page, offset, mode, pages: compiled, name }
   })
@@ -136,6 +136,23 @@ function importCore(
 
 function usesFloat(blocks: readonly Block[]): boolean {
   return blocks.some((b) => b.instructions.some((i) => i.instruction.uses.includes('float')))
+}
+
+/** Offsets in a page of the lines whose bits are set, ascending. */
+export function offsetsOfLines(lines: bigint): number[] {
+  const offsets: number[] = []
+  for (let at = 0; at < PAGE_BYTES; at += CODE_LINE_BYTES)
+    if ((lines >> BigInt(at / CODE_LINE_BYTES)) & 1n) offsets.push(at)
+  return offsets
+}
+
+function bytesOfLines(page: Uint8Array, lines: bigint): Uint8Array<ArrayBuffer> {
+  const offsets = offsetsOfLines(lines)
+  const bytes = new Uint8Array(offsets.length * CODE_LINE_BYTES)
+  offsets.forEach((at, i) => {
+    bytes.set(page.subarray(at, at + CODE_LINE_BYTES), i * CODE_LINE_BYTES)
+  })
+  return bytes
 }
 
 /** For each page that holds instructions of the blocks, counted from the entry's, a bit for each line with some. */
