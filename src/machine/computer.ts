@@ -36,6 +36,7 @@ import { VirtioConsole } from './devices/virtio-console/virtio-console.ts'
 import { VirtioNet } from './devices/virtio-net/virtio-net.ts'
 import { VirtioRng } from './devices/virtio-rng/virtio-rng.ts'
 import { OutputDigest, RamDigest, stateDigest } from './digest.ts'
+import { DirtyPages } from './dirty-pages.ts'
 import { MachineConfigError } from './errors.ts'
 import { firmware } from './firmware.ts'
 import { GuestPages } from './guest-pages.ts'
@@ -169,14 +170,16 @@ export class Computer implements SavableMachine {
         deviceWrite: (address, bytes, value) => {
           if (!this.#bus.write(address, bytes, value)) this.#noDevice()
         },
+        keepPage: (page) => this.pages.keep(page),
       },
     )
     const { memory, layout } = this.#core
     this.#control = new Int32Array(memory.buffer)
-    this.#ram = new Ram(memory, layout, this.#core.exports.checksum)
+    this.#ram = new Ram(memory, layout, this.#core.exports.checksum, (page) => this.pages.keep(page))
     this.#hart = new HartState(memory)
-    this.#ramDigest = new RamDigest(this.#core)
-    this.pages = new GuestPages(this.#core, this.#ramDigest)
+    const dirty = new DirtyPages(this.#core)
+    this.#ramDigest = new RamDigest(this.#core, dirty)
+    this.pages = new GuestPages(this.#core, this.#ramDigest, dirty)
     this.#code = options.engine === 'interpreter' ? null : codeCache(this.#core, options)
 
     const plic = new Plic(1, (_hart, mode, level) => this.#setPending(EXTERNAL_BIT[mode], level))

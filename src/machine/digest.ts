@@ -7,6 +7,7 @@ import type { Core } from './cpu/core.ts'
 import { PAGE_BYTES, TLB_ALL_BYTES, TLB_BASE } from './cpu/layout.ts'
 import type { DeviceState } from './devices/device.ts'
 import { StateReader } from './devices/state.ts'
+import type { DirtyFollower, DirtyPages } from './dirty-pages.ts'
 import type { MachineOutput } from './io.ts'
 
 const MASK = 0xffffffffffffffffn
@@ -66,16 +67,16 @@ export function stateDigest(core: Core, from: number, to: number, outputs: bigin
  */
 export class RamDigest {
   readonly #core: Core
-  readonly #dirty: Uint8Array
+  readonly #dirty: DirtyFollower
   readonly #words: Int32Array
   /** What each page contributes: 0 for pages of zeros. */
   readonly #pages: BigUint64Array
   #sum = 0n
 
-  constructor(core: Core) {
+  constructor(core: Core, dirty: DirtyPages) {
     this.#core = core
-    const { dirty, ram, pageCount, memoryBytes } = core.layout
-    this.#dirty = new Uint8Array(core.memory.buffer, dirty, pageCount)
+    const { ram, pageCount, memoryBytes } = core.layout
+    this.#dirty = dirty.follow()
     this.#words = new Int32Array(core.memory.buffer, ram, memoryBytes / 4)
     this.#pages = new BigUint64Array(pageCount)
   }
@@ -98,9 +99,7 @@ export class RamDigest {
 
   #update(): void {
     const { exports, layout } = this.#core
-    let found = false
-    for (let page = this.#dirty.indexOf(1); page !== -1; page = this.#dirty.indexOf(1, page + 1)) {
-      found = true
+    for (const page of this.#dirty.take()) {
       const at = layout.ram + page * PAGE_BYTES
       const hash = this.#isZero(page)
         ? 0n
@@ -108,10 +107,6 @@ export class RamDigest {
       this.#sum = (this.#sum + hash - this.#pages[page]) & MASK
       this.#pages[page] = hash
     }
-    if (!found) return
-    this.#dirty.fill(0)
-    // From now on the first write to each page must be seen again.
-    exports.flushFastWrites()
   }
 
   #isZero(page: number): boolean {

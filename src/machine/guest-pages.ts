@@ -2,15 +2,20 @@
 import type { Core } from './cpu/core.ts'
 import { PAGE_BYTES } from './cpu/layout.ts'
 import type { RamDigest } from './digest.ts'
+import type { DirtyFollower, DirtyPages } from './dirty-pages.ts'
+import { PageCapture } from './page-capture.ts'
 
 export class GuestPages {
   readonly pageBytes = PAGE_BYTES
   readonly #core: Core
   readonly #digest: RamDigest
+  readonly #dirty: DirtyPages
+  #capture: PageCapture | null = null
 
-  constructor(core: Core, digest: RamDigest) {
+  constructor(core: Core, digest: RamDigest, dirty: DirtyPages) {
     this.#core = core
     this.#digest = digest
+    this.#dirty = dirty
   }
 
   /** All pages of RAM; they are numbered from 0. */
@@ -21,6 +26,28 @@ export class GuestPages {
   /** Numbers of the pages that are not all zeros, ascending. */
   nonZero(): Uint32Array<ArrayBuffer> {
     return this.#digest.nonZeroPages()
+  }
+
+  /** Follows which pages are written from now on. */
+  follow(): DirtyFollower {
+    return this.#dirty.follow()
+  }
+
+  /** Captures pages as they are now, while the machine goes on. One capture at a time; between two slices. */
+  capture(pages: Uint32Array): PageCapture {
+    if (this.#capture !== null) throw new Error('pages are being captured already')
+    let ended = false
+    const capture = new PageCapture(this.#core, pages, () => {
+      ended = true
+      this.#capture = null
+    })
+    if (!ended) this.#capture = capture
+    return capture
+  }
+
+  /** A captured page is about to be written. */
+  keep(page: number): void {
+    this.#capture?.keep(page)
   }
 
   /** Neighbouring pages, to read: valid until the machine runs. */

@@ -11,9 +11,9 @@ const MEMORY_BYTES = 16 * 1024 * 1024
 test('the checksum of any stretch of RAM is that of its bytes', () => {
   const core = createCore(
     { memoryBytes: MEMORY_BYTES, servesSbi: false, hotThreshold: 1, watch: null },
-    { deviceRead: () => 0n, deviceWrite: () => undefined },
+    { deviceRead: () => 0n, deviceWrite: () => undefined, keepPage: () => undefined },
   )
-  const ram = new Ram(core.memory, core.layout, core.exports.checksum)
+  const ram = new Ram(core.memory, core.layout, core.exports.checksum, () => undefined)
   const plain = new TestRam(MEMORY_BYTES)
   fc.assert(
     fc.property(

@@ -31,15 +31,20 @@ export class Ram implements GuestMemory {
   readonly #codeLines: BigUint64Array
   readonly #words: Int32Array
 
+  readonly #captured: Uint8Array
   readonly #checksum: (address: number, length: number) => number
+  readonly #keepPage: (page: number) => void
 
-  /** `checksum` sums bytes at a memory address. */
+  /** `checksum` sums bytes at a memory address; `keepPage` is told of a captured page before it is written. */
   constructor(
     memory: WebAssembly.Memory,
     layout: Layout,
     checksum: (address: number, length: number) => number,
+    keepPage: (page: number) => void,
   ) {
     this.#checksum = checksum
+    this.#keepPage = keepPage
+    this.#captured = new Uint8Array(memory.buffer, layout.captured, layout.pageCount)
     this.#layout = layout
     this.#bytes = new Uint8Array(memory.buffer)
     this.#view = new DataView(memory.buffer)
@@ -58,7 +63,7 @@ export class Ram implements GuestMemory {
   }
 
   write(address: number, data: Uint8Array): void {
-    const at = this.#at(address, data.length)
+    const at = this.#toWrite(address, data.length)
     this.#bytes.set(data, at)
     this.#wrote(at, data.length)
   }
@@ -85,19 +90,19 @@ export class Ram implements GuestMemory {
   }
 
   setU8(address: number, value: number): void {
-    const at = this.#at(address, 1)
+    const at = this.#toWrite(address, 1)
     this.#bytes[at] = value
     this.#wrote(at, 1)
   }
 
   setU16(address: number, value: number): void {
-    const at = this.#at(address, 2)
+    const at = this.#toWrite(address, 2)
     this.#view.setUint16(at, value, true)
     this.#wrote(at, 2)
   }
 
   setU32(address: number, value: number): void {
-    const at = this.#at(address, 4)
+    const at = this.#toWrite(address, 4)
     this.#view.setUint32(at, value, true)
     this.#wrote(at, 4)
   }
@@ -105,6 +110,15 @@ export class Ram implements GuestMemory {
   #at(address: number, length: number): number {
     if (!this.contains(address, length)) throw new GuestAddressError(address, length)
     return address - RAM_START + this.#layout.ram
+  }
+
+  /** The same as the core's `keepIfCaptured`, for any length. */
+  #toWrite(address: number, length: number): number {
+    const at = this.#at(address, length)
+    const first = Math.floor((at - this.#layout.ram) / PAGE_BYTES)
+    const last = Math.floor((at + length - 1 - this.#layout.ram) / PAGE_BYTES)
+    for (let page = first; page <= last; page++) if (this.#captured[page] !== 0) this.#keepPage(page)
+    return at
   }
 
   /** The same as the core's `wroteRam`, for any length: dirty pages, and translated code that was overwritten. */

@@ -6,6 +6,7 @@
 import { type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder } from '../../wasm/function.ts'
 import { CAUSE, raise, readField, writeControl, ZERO } from './access.ts'
+import { keepIfCaptured } from './code-pages.ts'
 import type { CoreFunctions } from './core-functions.ts'
 import { CODE_LINE_BYTES, control } from './layout.ts'
 import { inRam, pageIndex, ramAddress } from './physical.ts'
@@ -62,6 +63,7 @@ function defineZeroSlow(core: CoreFunctions): void {
       f.return()
     })
     const at = f.keep(ramAddress(core, physical.get))
+    keepIfCaptured(f, core, at.get)
     zeroBlock(f, at.get)
     const start = f.keep(i32.and(at.get, i32.const(-ZERO_BLOCK_BYTES)))
     const codeLines = (): Expr =>

@@ -2,7 +2,7 @@
  * Which memory holds translated code: the fetch side of translation with its code tables, and what a write must do
  * when it hits such memory.
  */
-import { i32, i64 } from '../../wasm/expr.ts'
+import { type Expr, i32, i64 } from '../../wasm/expr.ts'
 import type { FunctionBuilder } from '../../wasm/function.ts'
 import { CAUSE, raise, readControl, writeControl, ZERO } from './access.ts'
 import type { CoreFunctions } from './core-functions.ts'
@@ -37,6 +37,17 @@ export function pageOf(core: { readonly layout: Layout }, address: number): numb
 /** The watched line survives whatever forgets the code on its page: it stands for no code. */
 export function setWatchLine(f: FunctionBuilder, core: CoreFunctions, watch: number): void {
   f.store('i64', i32.const(8 * pageOf(core, watch)), i64.const(watchLine(watch)), core.layout.codeLines)
+}
+
+/** To be asked before a write to RAM at a memory address: the page may be captured as it is. */
+export function keepIfCaptured(f: FunctionBuilder, core: CoreFunctions, at: Expr): void {
+  const page = f.keep(pageIndex(core, at))
+  f.if(
+    i32.load8U(page.get, core.layout.captured),
+    () => f.call(core.functionIndex('keepPage'), page.get),
+    undefined,
+    'unlikely',
+  )
 }
 
 /** Marks the page dirty; if the bytes lie in translated code, drops that page's code and says so. */

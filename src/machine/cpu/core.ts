@@ -37,10 +37,12 @@ export interface CoreOptions {
   readonly watch: number | null
 }
 
-/** What the core calls back: accesses to device registers, by physical address. */
+/** What the core calls back: accesses to device registers, by physical address, and writes that somebody must see first. */
 export interface CoreImports {
   deviceRead(address: number, bytes: number): bigint
   deviceWrite(address: number, bytes: number, value: bigint): void
+  /** A page of RAM that is captured is about to be written, by its number. */
+  keepPage(page: number): void
 }
 
 export interface CoreExports {
@@ -80,6 +82,7 @@ export function createCore(options: CoreOptions, imports: CoreImports): Core {
   const imported = new Map([
     ['deviceRead', module.importFunction('machine', 'deviceRead', ['i32', 'i32'], ['i64'])],
     ['deviceWrite', module.importFunction('machine', 'deviceWrite', ['i32', 'i32', 'i64'], [])],
+    ['keepPage', module.importFunction('machine', 'keepPage', ['i32'], [])],
   ])
   module.importMemory('machine', 'memory', layout.wasmPages, layout.wasmPages)
   module.exportTable('table', FUNCTION_TABLE_SIZE)
@@ -120,6 +123,7 @@ export function createCore(options: CoreOptions, imports: CoreImports): Core {
       deviceRead: (address: number, bytes: number) => imports.deviceRead(address >>> 0, bytes),
       deviceWrite: (address: number, bytes: number, value: bigint) =>
         imports.deviceWrite(address >>> 0, bytes, BigInt.asUintN(64, value)),
+      keepPage: (page: number) => imports.keepPage(page),
     },
   })
   fillExpansion(memory, layout)

@@ -117,6 +117,8 @@ export interface Layout {
   readonly invalidated: number
   /** u8 a page: written since the flag was cleared. */
   readonly dirty: number
+  /** u8 a page: it is captured (page-capture.ts), and must be copied before it is written. */
+  readonly captured: number
   /** u64 a page: bit n set when translated code lies in line n. */
   readonly codeLines: number
   /** u32 a page and mode: address of the page's code table, or 0. */
@@ -135,7 +137,8 @@ const alignUp = (value: number, to: number): number => Math.ceil(value / to) * t
 export function layoutFor(memoryBytes: number): Layout {
   const pageCount = memoryBytes / PAGE_BYTES
   const dirty = PAGE_TABLES_BASE
-  const codeLines = alignUp(dirty + pageCount, 64)
+  const captured = alignUp(dirty + pageCount, 64)
+  const codeLines = alignUp(captured + pageCount, 64)
   const pageCode = codeLines + pageCount * 8
   const codeTableOwners = pageCode + pageCount * 4 * MODE_COUNT
   const decoded = alignUp(codeTableOwners + CODE_TABLES_MAX * 4, PAGE_BYTES)
@@ -149,6 +152,7 @@ export function layoutFor(memoryBytes: number): Layout {
     queue: QUEUE_BASE,
     invalidated: QUEUE_BASE + QUEUE_ENTRIES * QUEUE_ENTRY_BYTES,
     dirty,
+    captured,
     codeLines,
     pageCode,
     codeTableOwners,

@@ -5,6 +5,7 @@
 import { type Expr, i32, i64, select } from '../../wasm/expr.ts'
 import type { FunctionBuilder, Local } from '../../wasm/function.ts'
 import { CAUSE, FAULT, raise, writeControl, ZERO } from './access.ts'
+import { keepIfCaptured } from './code-pages.ts'
 import type { CoreFunctions } from './core-functions.ts'
 import { control, PAGE_BYTES } from './layout.ts'
 import { inRam, pageIndex, ramAddress } from './physical.ts'
@@ -126,6 +127,8 @@ function defineStoreSlow(core: CoreFunctions): void {
         raiseAt(f, CAUSE.storeAccess, address)
         f.return()
       })
+      keepIfCaptured(f, core, ramAddress(core, physical.get))
+      keepIfCaptured(f, core, ramAddress(core, second.get))
       const i = f.keep(ZERO)
       forEachByte(f, core, address, bytes, physical, second, i, (at) => {
         f.store('i64_8', at, i64.shrU(value, i64.extendU(i32.shl(i.get, i32.const(3)))))
@@ -143,6 +146,7 @@ function defineStoreSlow(core: CoreFunctions): void {
       'unlikely',
     )
     const at = f.keep(ramAddress(core, physical.get))
+    keepIfCaptured(f, core, at.get)
     f.if(
       i32.eq(bytes, i32.const(8)),
       () => f.store('i64', at.get, value),
@@ -194,7 +198,10 @@ function defineAtomicAddress(core: CoreFunctions): void {
     // Compiled code leaves for each atomic that has no fast entry; locks may lie on pages that nothing else touches.
     f.if(
       isStore,
-      () => fillFastWrite(f, core, address, at.get),
+      () => {
+        keepIfCaptured(f, core, at.get)
+        fillFastWrite(f, core, address, at.get)
+      },
       () => fillFast(f, f.keep(fastEntry(address, 'read')).get, address, at.get),
     )
     f.return(at.get)
