@@ -79,9 +79,16 @@ export type BackupEffect =
  * Why a backup ended without going live:
  * - `lost-arbitration`: the primary goes on alone. `power-off`: the guest powered itself off.
  * - `stopped`, `unprotected`: the primary said so. `diverged`: its state differed from the log.
- * - `refused`: the primary would not have it.
+ * - `refused`: the primary would not have it. `unbound`: it lost the primary before it was bound, and may not take over.
  */
-export type BackupEnd = 'lost-arbitration' | 'power-off' | 'stopped' | 'unprotected' | 'diverged' | 'refused'
+export type BackupEnd =
+  | 'lost-arbitration'
+  | 'power-off'
+  | 'stopped'
+  | 'unprotected'
+  | 'diverged'
+  | 'refused'
+  | 'unbound'
 
 export type BackupReport =
   | { readonly type: 'protected'; readonly generation: number; readonly primary: string }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { Backup } from './backup.ts'
 import type { BackupConfig, BackupEffect, BackupEvent } from './backup-events.ts'
 import { helloOf } from './handshake.ts'
-import type { ByeReason } from './messages.ts'
+import { type ByeReason, PROTOCOL_VERSION } from './messages.ts'
 import { ProtocolInvariantError } from './protocol-error.ts'
 import { ALL_RULES } from './rules.ts'
 import { GONE_MS_MIN, PROMISE_MS, SEVERED_MS_MAX, TICK_MS } from './timing.ts'
@@ -37,6 +37,7 @@ class Bench {
   join(): this {
     this.handle({ kind: 'channel-opened', connection: CHANNEL })
     this.handle({ kind: 'channel-message', connection: CHANNEL, message: PRIMARY_HELLO })
+    this.handle({ kind: 'channel-message', connection: CHANNEL, message: { kind: 'bind', sequence: 0 } })
     return this
   }
 
@@ -62,7 +63,7 @@ class Bench {
   ): BackupEffect[] {
     this.#heartbeats++
     const heartbeat = {
-      version: 1,
+      version: PROTOCOL_VERSION,
       vm: 'vm',
       generation: 3,
       role: 'primary',

@@ -24,6 +24,7 @@ import { PROMISE_MS, SEVERED_MS_MAX, TICK_IDLE_MS, TICK_MS } from './timing.ts'
  *     new          --start--> joining
  *     joining      --hello of the primary--> following;  --refused, stop--> ended
  *     following    --silence, failover--> arbitrating;  --channel closed--> severed;  --stop, unprotect--> ended
+ *     following, not bound yet    --any loss of the primary--> ended
  *     severed      --promise lapsed, and primary silent or undecided--> arbitrating
  *     arbitrating  --won--> draining;  --lost--> ended
  *     draining     --last whole frame consumed--> live
@@ -59,6 +60,8 @@ export class Backup {
   #state: BackupState = { kind: 'new' }
   #effects: BackupEffect[] = []
   #primary: string | null = null
+  /** The primary has said that this replica has all that the world knows: it may take over. */
+  #isBound = false
   #detector: Detector | null = null
   #ackedExecutedSequence: number
   /** The primary is known to have released the outputs up to and including this frame. */
@@ -100,7 +103,7 @@ export class Backup {
     return {
       state: this.#state.kind,
       generation: this.#config.generation,
-      primary: this.#primary,
+      primary: this.#isBound ? this.#primary : null,
       receivedSequence: this.#log.receivedSequence,
       executedSequence: this.#log.executedSequence,
       bufferedBytes: this.#log.bytes,
@@ -213,6 +216,12 @@ export class Backup {
       this.#bye(connection, message.reason, nowMs)
       return
     }
+    const mayBind = !this.#isBound || !this.#rules.bind
+    if (message.kind === 'bind' && mayBind && message.sequence <= this.#log.receivedSequence) {
+      this.#isBound = true
+      this.#report({ type: 'protected', generation: this.#config.generation, primary: this.#primary! })
+      return
+    }
     this.#sever(connection, 'protocol', nowMs)
   }
 
@@ -229,9 +238,9 @@ export class Backup {
     }
     this.#state = { kind: 'following', connection }
     this.#primary = message.replica
+    this.#isBound = !this.#rules.bind
     this.#detector = new Detector(nowMs)
     this.#heard(nowMs)
-    this.#report({ type: 'protected', generation: this.#config.generation, primary: message.replica })
     this.#beat(nowMs)
   }
 
@@ -249,8 +258,12 @@ export class Backup {
       this.#sever(connection, 'protocol', nowMs)
       return
     }
-    // The primary has stopped for good before it said so: the promise protects nothing any more.
     this.#effects.push({ kind: 'close-channel', connection })
+    if (!this.#isBound) {
+      this.#end('unbound')
+      return
+    }
+    // The primary has stopped for good before it said so: the promise protects nothing any more.
     this.#lost('operation', nowMs)
   }
 
@@ -319,12 +332,17 @@ export class Backup {
   #closed(connection: number, nowMs: number): void {
     const state = this.#state
     if (state.kind !== 'following' || state.connection !== connection) return
-    this.#state = { kind: 'severed', cause: 'channel-closed', sinceMs: nowMs }
+    if (!this.#isBound) this.#end('unbound')
+    else this.#state = { kind: 'severed', cause: 'channel-closed', sinceMs: nowMs }
   }
 
   /** Stops listening and acknowledging, at once; contends when the promise has lapsed. */
   #sever(connection: number, cause: LossCause, nowMs: number): void {
     this.#effects.push({ kind: 'close-channel', connection })
+    if (!this.#isBound) {
+      this.#end('unbound')
+      return
+    }
     const state = { kind: 'severed', cause, sinceMs: nowMs } as const
     this.#state = state
     this.#tickSevered(state, nowMs)

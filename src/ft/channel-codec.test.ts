@@ -30,6 +30,7 @@ const message: fc.Arbitrary<ChannelMessage> = fc.oneof(
     payload: fc.uint8Array({ maxLength: 300 }),
   }),
   fc.record({ kind: fc.constant('ack' as const), receivedSequence: integer, executedSequence: integer }),
+  fc.record({ kind: fc.constant('bind' as const), sequence: integer }),
   fc.record({ kind: fc.constantFrom('bye' as const, 'bye-ack' as const), reason }),
 )
 

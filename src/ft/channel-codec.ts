@@ -25,7 +25,7 @@ const HEADER_COUNTED_BYTES = 10
  */
 export const MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 
-const KINDS = ['hello', 'frame', 'ack', 'bye', 'bye-ack'] as const
+const KINDS = ['hello', 'frame', 'ack', 'bye', 'bye-ack', 'bind'] as const
 const ROLES: readonly Role[] = ['primary', 'backup']
 const REASONS: readonly ByeReason[] = ['stop', 'unprotect', 'failover', 'diverged', 'refused']
 const FLAG_POWER_OFF = 1
@@ -67,6 +67,9 @@ function writeFields(writer: ByteWriter, message: ChannelMessage): void {
     case 'ack':
       writer.u53(message.receivedSequence).u53(message.executedSequence)
       return
+    case 'bind':
+      writer.u53(message.sequence)
+      return
     case 'bye':
     case 'bye-ack':
       writer.u8(REASONS.indexOf(message.reason))
@@ -102,6 +105,8 @@ function readFields(kind: (typeof KINDS)[number], reader: ByteReader): ChannelMe
     }
     case 'ack':
       return { kind, receivedSequence: reader.u53(), executedSequence: reader.u53() }
+    case 'bind':
+      return { kind, sequence: reader.u53() }
     case 'bye':
     case 'bye-ack': {
       const reason = REASONS[reader.u8()]

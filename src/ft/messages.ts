@@ -10,7 +10,7 @@
  */
 
 /** Raised whenever a message changes meaning or shape; two replicas of different versions refuse each other. */
-export const PROTOCOL_VERSION = 1
+export const PROTOCOL_VERSION = 2
 
 /** What a replica is in its pair. */
 export type Role = 'primary' | 'backup'
@@ -53,6 +53,16 @@ export interface AckMessage {
   readonly executedSequence: number
 }
 
+/**
+ * From the primary: with the frames before this message the backup has every frame whose outputs have left, and is the
+ * one backup of this generation from here on. Before it, a backup follows and never contends.
+ */
+export interface BindMessage {
+  readonly kind: 'bind'
+  /** Outputs up to and including this frame may have left. */
+  readonly sequence: number
+}
+
 /** An explicit operation: what happens next on this channel is not a failure. */
 export interface ByeMessage {
   readonly kind: 'bye'
@@ -78,7 +88,13 @@ export interface ByeAckMessage {
 }
 
 /** Everything that travels on the logging channel. */
-export type ChannelMessage = HelloMessage | FrameMessage | AckMessage | ByeMessage | ByeAckMessage
+export type ChannelMessage =
+  | HelloMessage
+  | FrameMessage
+  | AckMessage
+  | ByeMessage
+  | ByeAckMessage
+  | BindMessage
 
 /**
  * A datagram sent every HEARTBEAT_INTERVAL_MS by both sides.

@@ -17,7 +17,12 @@ export type PrimaryEvent =
   | { readonly kind: 'frame-recorded'; readonly frame: FrameInfo }
   /** The answer to a `test-and-set` effect; late answers to earlier attempts are welcome. */
   | { readonly kind: 'test-and-set-result'; readonly generation: number; readonly outcome: TestAndSetOutcome }
-  /** The operator's wish. */
+  /**
+   * The state of this machine behind its newest frame is on its way to a replica of that name, which shall become the
+   * backup. Only for a machine that is alone.
+   */
+  | { readonly kind: 'admit'; readonly replica: string; readonly sequence: number }
+  /** The operator's wish; `unprotect` of a machine that is alone gives up the replica that was to be admitted. */
   | { readonly kind: 'operation'; readonly operation: 'stop' | 'unprotect' | 'failover' }
 
 /** What the primary asks of the shell; to be carried out in order, at once. */
@@ -29,8 +34,14 @@ export type PrimaryEffect =
       readonly message: Exclude<ChannelMessage, { kind: 'frame' }>
     }
   /**
-   * Send the log frame on the logging channel, as a frame message with these fields and the frame's bytes. It only
-   * ever answers the `frame-recorded` event of that frame: the bytes need not be kept after that event's effects.
+   * Keep the bytes of all frames from the next one on (true), or those recorded so far no longer (false): a replica that is
+   * to be admitted will need them.
+   */
+  | { readonly kind: 'keep-frames'; readonly keep: boolean }
+  /**
+   * Send the log frame on the logging channel, as a frame message with these fields and the frame's bytes. It answers
+   * the `frame-recorded` event of that frame, or is of a frame that was to be kept: the bytes of others need not be kept
+   * after that event's effects.
    */
   | {
       readonly kind: 'send-frame'
@@ -80,6 +91,8 @@ export type PrimaryReport =
   /** Live without a backup. `arbitrationMs`: from the verdict to the won test-and-set; 0 when there was none to lose. */
   | { readonly type: 'unprotected'; readonly generation: number; readonly arbitrationMs: number }
   | { readonly type: 'refused'; readonly code: RefusalCode }
+  /** A replica that was to become the backup did not; the machine is alone as before. */
+  | { readonly type: 'not-admitted'; readonly generation: number; readonly cause: LossCause }
   | { readonly type: 'halted'; readonly generation: number; readonly reason: PrimaryEnd }
 
 /** Why a replica believes it has lost the other. */
@@ -116,6 +129,8 @@ export interface PrimaryStatus {
   readonly generation: number
   /** The backup this primary is bound to. */
   readonly backup: string | null
+  /** The replica that is to become the backup. */
+  readonly candidate: string | null
   /** Execution lag, ms; null without a backup. */
   readonly lagMs: number | null
   /** Share of CPU the machine may use, PRIMARY_SHARE_MIN to 1. */

@@ -9,7 +9,7 @@ import type { Bond } from './bond.ts'
  *     protected    --backup lost--> arbitrating;  --operation--> closing;  --power-off acknowledged--> ended
  *     closing      --confirmed--> alone (unprotect), ended (stop);  --backup lost, or no answer--> arbitrating
  *     arbitrating  --won--> alone, or ended when the machine was to end;  --lost--> ended
- *     alone        --stop, power-off--> ended
+ *     alone        --a copy of the machine has all that has left--> protected;  --stop, power-off--> ended
  */
 export type PrimaryState =
   | { readonly kind: 'new' }

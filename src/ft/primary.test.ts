@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { helloOf } from './handshake.ts'
-import type { ByeReason, FrameInfo } from './messages.ts'
+import { type ByeReason, type FrameInfo, PROTOCOL_VERSION } from './messages.ts'
 import { OUTPUT_BYTES_MAX } from './output-gate.ts'
 import { Primary } from './primary.ts'
 import type { PrimaryConfig, PrimaryEffect, PrimaryEvent } from './primary-events.ts'
@@ -61,7 +61,7 @@ class Bench {
   heartbeat(echoMs: number, generation = 3): PrimaryEffect[] {
     this.#heartbeats++
     const heartbeat = {
-      version: 1,
+      version: PROTOCOL_VERSION,
       vm: 'vm',
       generation,
       role: 'backup',
@@ -114,7 +114,7 @@ describe('a primary that begins', () => {
     ])
     expect(bench.store('won', 3)).toEqual([])
     expect(bench.state).toBe('waiting')
-    expect(kinds(bench.hello())).toEqual(['send', 'go-live', 'run'])
+    expect(kinds(bench.hello())).toEqual(['send', 'send', 'go-live', 'run'])
     expect(bench.state).toBe('protected')
   })
 
@@ -136,7 +136,7 @@ describe('a primary that begins', () => {
     const bench = new Bench()
     bench.handle({ kind: 'start' })
     expect(bench.hello()).toEqual([])
-    expect(kinds(bench.store('won', 3))).toEqual(['send', 'go-live', 'run'])
+    expect(kinds(bench.store('won', 3))).toEqual(['send', 'send', 'go-live', 'run'])
   })
 
   test('a backup that called early and left is not waited for', () => {

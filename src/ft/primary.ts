@@ -1,3 +1,4 @@
+import { Admission } from './admission.ts'
 import { Arbitration } from './arbitration.ts'
 import { LOG_BYTES_MAX } from './backup-events.ts'
 import { Bond } from './bond.ts'
@@ -45,6 +46,8 @@ export class Primary {
   #effects: PrimaryEffect[] = []
   /** A backup that called before the generation was claimed; it is answered once it is. */
   #early: { readonly connection: number; readonly hello: HelloMessage } | null = null
+  /** While alone: the copy of the machine that is to become the backup. */
+  #admission: Admission | null = null
   #running = false
   #powerOff = false
 
@@ -77,6 +80,7 @@ export class Primary {
       state: this.#state.kind,
       generation: this.#generation,
       backup: bond?.backup ?? null,
+      candidate: this.#admission?.replica ?? null,
       lagMs: bond?.lagMs(nowMs) ?? null,
       share: this.#lag.share,
       stalled: this.#shouldStall(),
@@ -111,6 +115,9 @@ export class Primary {
       case 'test-and-set-result':
         this.#answered(event.generation, event.outcome, nowMs)
         return
+      case 'admit':
+        this.#admit(event.replica, event.sequence, nowMs)
+        return
       case 'operation':
         this.#operation(event.operation, nowMs)
         return
@@ -136,6 +143,7 @@ export class Primary {
   #tick(nowMs: number): void {
     const attempt = this.#arbitration.tick(nowMs)
     if (attempt !== null) this.#effects.push(attempt)
+    if (this.#admission?.expired(nowMs)) this.#notAdmitted('stalled')
     const state = this.#state
     if (state.kind !== 'protected' && state.kind !== 'closing') return
     if (state.bond.tick(nowMs) === 'gone') {
@@ -180,6 +188,7 @@ export class Primary {
         return
       case 'hello':
       case 'frame':
+      case 'bind':
         this.#lost('protocol', nowMs)
         return
     }
@@ -190,30 +199,60 @@ export class Primary {
       this.#early = { connection, hello: theirs }
       return
     }
-    const own = this.#ownHello()
-    const refusal = this.#state.kind === 'waiting' ? refusalOf(own, theirs) : 'not-waiting'
+    const admission = this.#admission?.replica === theirs.replica ? this.#admission : null
+    const own = this.#ownHello(admission?.sequence ?? this.#gate.lastSequence)
+    const isAwaited = this.#state.kind === 'waiting' || admission !== null
+    const refusal = isAwaited ? refusalOf(own, theirs) : 'not-waiting'
     if (refusal !== null) {
       this.#send(connection, { kind: 'bye', reason: 'refused' })
       this.#effects.push({ kind: 'close-channel', connection })
       this.#report({ type: 'refused', code: refusal })
       return
     }
-    // Answering binds: from here on this backup may contend, so no other may be taken without arbitration.
     this.#send(connection, own)
     const bond = new Bond(connection, own, theirs, nowMs)
+    for (const frame of admission?.frames ?? []) {
+      bond.sent(frame, nowMs)
+      this.#sendFrame(connection, frame)
+    }
+    // This binds: from here on the backup may contend, so no other may be taken without arbitration.
+    this.#send(connection, { kind: 'bind', sequence: this.#gate.releasedSequence })
     this.#state = { kind: 'protected', bond }
     this.#report({ type: 'protected', generation: this.#generation, backup: bond.backup })
     this.#beat(bond, nowMs)
-    this.#effects.push({ kind: 'go-live', generation: this.#generation })
+    if (admission === null) this.#effects.push({ kind: 'go-live', generation: this.#generation })
+    else this.#forgetAdmission()
   }
 
-  #ownHello(): HelloMessage {
+  #admit(replica: string, sequence: number, nowMs: number): void {
+    const isAtEnd = sequence === this.#gate.lastSequence
+    if (this.#state.kind !== 'alone' || this.#admission !== null || this.#powerOff || !isAtEnd) {
+      this.#report({ type: 'not-admitted', generation: this.#generation, cause: 'operation' })
+      return
+    }
+    this.#admission = new Admission(replica, sequence, LOG_BYTES_MAX, nowMs)
+    this.#effects.push({ kind: 'keep-frames', keep: true })
+  }
+
+  /** The candidate is given up; it was never bound, so nothing is lost. */
+  #notAdmitted(cause: LossCause): void {
+    if (this.#admission === null) return
+    this.#forgetAdmission()
+    this.#report({ type: 'not-admitted', generation: this.#generation, cause })
+  }
+
+  #forgetAdmission(): void {
+    this.#admission = null
+    this.#effects.push({ kind: 'keep-frames', keep: false })
+  }
+
+  #ownHello(sequence: number): HelloMessage {
     return helloOf({
       vm: this.#config.vm,
       generation: this.#generation,
       replica: this.#config.replica,
       role: 'primary',
-      sequence: this.#gate.lastSequence,
+      sequence,
       logBytesMax: LOG_BYTES_MAX,
     })
   }
@@ -234,16 +273,11 @@ export class Primary {
     switch (state.kind) {
       case 'protected':
         state.bond.sent(frame, nowMs)
-        this.#effects.push({
-          kind: 'send-frame',
-          connection: state.bond.connection,
-          sequence: frame.sequence,
-          releasedSequence: this.#gate.releasedSequence,
-          powerOff: frame.powerOff,
-        })
+        this.#sendFrame(state.bond.connection, frame)
         this.#release(nowMs)
         break
       case 'alone':
+        this.#admission?.recorded(frame)
         this.#releaseThrough(frame.sequence)
         if (frame.powerOff) this.#end('power-off')
         break
@@ -254,6 +288,11 @@ export class Primary {
       default:
         throw new ProtocolInvariantError(`frame ${frame.sequence} was recorded in state ${state.kind}`)
     }
+  }
+
+  #sendFrame(connection: number, { sequence, powerOff }: FrameInfo): void {
+    const { releasedSequence } = this.#gate
+    this.#effects.push({ kind: 'send-frame', connection, sequence, releasedSequence, powerOff })
   }
 
   #acknowledged(bond: Bond, ack: AckMessage, nowMs: number): void {
@@ -354,6 +393,7 @@ export class Primary {
       this.#goOnAlone(0)
       return
     }
+    if (operation !== 'failover') this.#notAdmitted('operation')
     if (operation !== 'stop') return
     if (state.kind === 'closing') this.#state = { ...state, operation: 'stop' }
     else if (state.kind === 'arbitrating') this.#state = { kind: 'arbitrating', intent: 'stop' }

@@ -12,7 +12,15 @@ export interface Rules {
   readonly wholeFrame: boolean
   /** The primary releases only while the backup's promise not to contend is known to stand. */
   readonly promise: boolean
+  /** A backup contends only once it was told that it has all that has left. */
+  readonly bind: boolean
 }
 
 /** What production runs with. */
-export const ALL_RULES: Rules = { outputRule: true, testAndSet: true, wholeFrame: true, promise: true }
+export const ALL_RULES: Rules = {
+  outputRule: true,
+  testAndSet: true,
+  wholeFrame: true,
+  promise: true,
+  bind: true,
+}

@@ -57,6 +57,9 @@ export const FAILOVER_MS_MAX = 1_000
 /** An explicit operation waits this long to be confirmed before the primary makes it certain by arbitration. */
 export const CLOSING_MS_MAX = 500
 
+/** A copy of a machine that has not become its backup by then is given up: a gigabyte takes seconds on any network that carries a log. */
+export const ADMISSION_MS_MAX = 60_000
+
 /** First pause between attempts at an unreachable store; doubles up to ARBITRATION_RETRY_MS_MAX. */
 export const ARBITRATION_RETRY_MS_MIN = 20
 /** Longest pause between attempts: a store that comes back is noticed within this. */

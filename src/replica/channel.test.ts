@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net'
 import fc from 'fast-check'
 import { afterEach, expect, test } from 'vitest'
 import { encodeMessage } from '../ft/channel-codec.ts'
-import type { ChannelMessage, FrameMessage, Heartbeat } from '../ft/messages.ts'
+import { type ChannelMessage, type FrameMessage, type Heartbeat, PROTOCOL_VERSION } from '../ft/messages.ts'
 import { ChannelSockets } from './channel.ts'
 import { HeartbeatSocket } from './heartbeat-socket.ts'
 
@@ -122,7 +122,7 @@ test('more connections than any pair needs are turned away', async () => {
 })
 
 const beat: Heartbeat = {
-  version: 1,
+  version: PROTOCOL_VERSION,
   vm: 'web',
   generation: 1,
   role: 'primary',

@@ -27,6 +27,7 @@ export const EVENT_TYPES = [
   'stopped',
   'diverged',
   'refused',
+  'not-admitted',
   'failed',
   'exited',
 ] as const

@@ -18,8 +18,9 @@ export class PrimaryShell implements Shell {
   readonly #parts: ReplicaParts
   readonly #primary: Primary
   readonly #events = new EventQueue<PrimaryEvent>((event) => this.#handle(event))
-  /** The bytes of the frame whose `frame-recorded` event is being handled. */
-  #recorded = new Map<number, Uint8Array>()
+  /** The bytes of the frame whose `frame-recorded` event is being handled, and of those that are to be kept. */
+  readonly #recorded = new Map<number, Uint8Array>()
+  #keepsFrames = false
 
   constructor(parts: ReplicaParts, begin: PrimaryConfig['begin'], generation: number, sequence: number) {
     this.#parts = parts
@@ -51,7 +52,7 @@ export class PrimaryShell implements Shell {
     logVolume.bytes += report.bytes.length
     this.#recorded.set(sequence, report.bytes)
     this.#events.post({ kind: 'frame-recorded', frame: frameInfo(sequence, report.bytes.length, outputs) })
-    this.#recorded.delete(sequence)
+    if (!this.#keepsFrames) this.#recorded.delete(sequence)
     // Without a backup there is nothing to be safe with: what was taken in is as safe as the machine itself.
     if (this.#primary.status(monotonicMs()).state === 'alone') outside.safe(sequence)
   }
@@ -103,6 +104,10 @@ export class PrimaryShell implements Shell {
     switch (effect.kind) {
       case 'send':
         return channels.send(effect.connection, effect.message)
+      case 'keep-frames':
+        this.#keepsFrames = effect.keep
+        if (!effect.keep) this.#recorded.clear()
+        return
       case 'send-frame': {
         const { sequence, releasedSequence, powerOff } = effect
         const payload = this.#recorded.get(sequence)

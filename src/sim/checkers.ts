@@ -180,7 +180,7 @@ export class Checkers {
    * All faults are over and the world has settled: the winner of the newest generation serves; or its host died, and
    * then the backup bound to it has taken over; unless the VM was ended, or nobody is left.
    */
-  settled(repliesLately: number): void {
+  settled(repliesLately: number, isRestored = false): void {
     const generation = this.#store.newestGeneration
     const winner = this.#replicas.find(({ name }) => name === this.#store.winnerOf(generation))
     const serving = this.#replicas.filter((replica) => replica.alive && replica.serves)
@@ -206,6 +206,8 @@ export class Checkers {
         this.#broken('liveness', `${winner.name} won generation ${generation} and does not serve`)
       else if (repliesLately === 0)
         this.#broken('liveness', `${winner.name} serves, but no client gets an answer`)
+      else if (isRestored && winner.isUnprotected)
+        this.#broken('liveness', `${winner.name} is not protected again`)
       return
     }
     const heir = this.#replicas.find((replica) => replica.alive && replica.boundTo === winner.name)

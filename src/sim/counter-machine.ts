@@ -53,6 +53,22 @@ export class CounterMachine {
   /** A digest of each output ever made, by index. */
   readonly #outputs: number[] = []
 
+  /** Another machine in the same state. */
+  copy(): CounterMachine {
+    const copy = new CounterMachine()
+    copy.#hash = this.#hash
+    copy.#counter = this.#counter
+    copy.#halted = this.#halted
+    for (const [request, count] of this.#counts) copy.#counts.set(request, count)
+    for (const [id, write] of this.#pending) copy.#pending.set(id, write)
+    this.#newestWrites.forEach((write, sector) => {
+      copy.#newestWrites[sector] = write
+    })
+    copy.#writes = this.#writes
+    copy.#outputs.push(...this.#outputs)
+    return copy
+  }
+
   /** Runs one slice; returns its outputs. */
   execute(frame: CounterFrame): CounterOutput[] {
     this.#mix(frame.sequence)

@@ -12,6 +12,8 @@ export const FAULTS_MS = 1_500
 /** Longest fault. */
 const FAULT_MS_MAX = 1_200
 const FAULTS_MAX = 6
+/** Longest time a copy of a machine is on its way. */
+const CLONE_MS_MAX = 600
 
 /** One kind of fault, struck at the time it is called. */
 type Fault = (world: World) => void
@@ -31,6 +33,8 @@ const FAULTS: readonly (readonly [weight: number, name: string, fault: Fault])[]
   [3, 'store unreachable for one', storeUnreachableForOne],
   [2, 'store unreachable for all', storeUnreachableForAll],
   [1, 'second backup', secondBackup],
+  [6, 'clone', cloneOntoAnother],
+  [8, 'clone, and a fault as it arrives', cloneAndFault],
   [1, 'old hello', oldHello],
   [1, 'old heartbeats', oldHeartbeats],
   [1, 'stop', (world) => primary(world).step({ kind: 'operation', operation: 'stop' })],
@@ -66,8 +70,9 @@ function draw(world: World): (typeof FAULTS)[number] {
   return FAULTS[0]!
 }
 
+/** Who serves now; the first there was when nobody does. */
 function primary(world: World): Replica {
-  return world.replicas[0]!
+  return world.replicas.find(({ alive, serves }) => alive && serves) ?? world.replicas[0]!
 }
 
 function someReplica(world: World): Replica {
@@ -84,7 +89,7 @@ function operate(world: World, operation: 'unprotect' | 'failover'): void {
 
 /** The backup finds that its state differs from the log's digest. */
 function diverge(world: World): void {
-  const backup = world.replicas[1]!
+  const backup = world.replicas.find(({ alive, boundTo }) => alive && boundTo !== null) ?? world.replicas[1]!
   backup.process.deliver(() => backup.step({ kind: 'diverged', sequence: 0 }))
 }
 
@@ -139,6 +144,24 @@ function storeUnreachableForAll(world: World): void {
 function secondBackup(world: World): void {
   const another = world.add(`backup-${world.replicas.length}`, 'backup')
   another.start(primary(world))
+}
+
+/** A machine that is alone is copied onto another host; nothing happens while none is. */
+function cloneOntoAnother(world: World): void {
+  const alone = world.replicas.find(({ alive, isAlone }) => alive && isAlone)
+  if (alone !== undefined) world.clone(alone, world.random.magnitude(1, CLONE_MS_MAX))
+}
+
+/** The moment at which a copy becomes the backup is where it must not take over too early. */
+function cloneAndFault(world: World): void {
+  const alone = world.replicas.find(({ alive, isAlone }) => alive && isAlone)
+  if (alone === undefined) return
+  const transferMs = world.random.magnitude(1, CLONE_MS_MAX)
+  world.clone(alone, transferMs)
+  world.scheduler.after(transferMs + world.random.magnitude(0.2, 8), () => {
+    if (world.random.chance(0.7)) alone.kill(world.random.chance(0.5))
+    else alone.process.pause(duration(world))
+  })
 }
 
 /** An end that says its piece and listens to nothing. */

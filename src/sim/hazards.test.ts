@@ -69,6 +69,49 @@ function end({ world }: Story, serving: Replica): void {
 }
 
 describe.each(SEEDS)('seed %i', (seed) => {
+  test('killed five times over, each time after a clone was bound: nothing is lost, and the last clone serves', () => {
+    const story = begin(seed)
+    let live = story.primary
+    let heir = story.backup
+    for (let round = 0; round < 5; round++) {
+      live.kill(round % 2 === 0)
+      runUntil(story.world, 1_500, () => stateOf(heir) === 'alone')
+      const copy = story.world.clone(heir, 5 + 40 * round)!
+      runUntil(story.world, 1_000, () => copy.boundTo === heir.name)
+      expect(stateOf(heir)).toBe('protected')
+      live = heir
+      heir = copy
+    }
+    end(story, live)
+  })
+
+  test('a copy that lost the primary before it was bound does not take over, although it follows', () => {
+    const story = begin(seed)
+    story.backup.kill(false)
+    runUntil(story.world, 1_000, () => stateOf(story.primary) === 'alone')
+    const copy = story.world.clone(story.primary, 50)!
+    // Whatever the primary sends does not come through; only the copy is heard.
+    story.world.network.stall('primary', copy.name)
+    story.world.run(200)
+    story.primary.kill(true)
+    story.world.run(3_000)
+    expect(copy.serves).toBe(false)
+    expect(story.world.checkers.violation).toBeNull()
+  })
+
+  test('a copy that dies on its way is no loss, and another one becomes the backup', () => {
+    const story = begin(seed)
+    story.backup.kill(false)
+    runUntil(story.world, 1_000, () => stateOf(story.primary) === 'alone')
+    const lost = story.world.clone(story.primary, 50)!
+    story.world.run(20)
+    lost.kill(true)
+    story.primary.step({ kind: 'operation', operation: 'unprotect' })
+    const copy = story.world.clone(story.primary, 50)!
+    runUntil(story.world, 1_000, () => copy.boundTo === 'primary')
+    end(story, story.primary)
+  })
+
   test('a killed primary: clients are served again within 300 ms', () => {
     const story = begin(seed)
     story.primary.kill(false)
@@ -81,7 +124,7 @@ describe.each(SEEDS)('seed %i', (seed) => {
     const story = begin(seed)
     story.primary.kill(true)
     const before = story.world.outside.replies
-    expect(runUntil(story.world, 1_000, () => story.world.outside.replies > before)).toBeLessThan(350)
+    expect(runUntil(story.world, 1_000, () => story.world.outside.replies > before)).toBeLessThan(400)
     end(story, story.backup)
   })
 

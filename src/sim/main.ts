@@ -11,6 +11,7 @@ const SWITCHES: Readonly<Record<string, keyof Injection>> = {
   'test-and-set': 'testAndSet',
   'whole-frame': 'wholeFrame',
   promise: 'promise',
+  bind: 'bind',
   fence: 'fence',
 }
 const SEEDS_DEFAULT = 1_000
@@ -69,11 +70,13 @@ function main(): void {
   let steps = 0
   let replies = 0
   let takeovers = 0
+  let clones = 0
   for (let seed = from; seed < from + seeds; seed++) {
     const outcome = simulate(seed, injection)
     steps += outcome.steps
     replies += outcome.replies
     takeovers += outcome.takeovers
+    clones += outcome.clones
     if (outcome.violation === null) continue
     const { invariant, detail } = outcome.violation
     const switches = without.map((rule) => ` --without ${rule}`).join('')
@@ -86,7 +89,7 @@ function main(): void {
   }
   const seconds = ((performance.now() - begunMs) / 1000).toFixed(1)
   process.stdout.write(
-    `${seeds} seeds without a violation: ${steps} steps, ${replies} replies, ${takeovers} takeovers in ${seconds} s\n`,
+    `${seeds} seeds without a violation: ${steps} steps, ${replies} replies, ${takeovers} takeovers, ${clones} clones in ${seconds} s\n`,
   )
 }
 

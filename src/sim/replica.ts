@@ -16,6 +16,13 @@ import {
 import { Process } from './process.ts'
 import type { World } from './world.ts'
 
+/** The state of a machine behind its frame `sequence`, and the generation it is live in. */
+export interface Clone {
+  readonly machine: CounterMachine
+  readonly sequence: number
+  readonly generation: number
+}
+
 export type Effect = PrimaryEffect | BackupEffect
 export type ProtocolEvent = PrimaryEvent | BackupEvent
 
@@ -30,8 +37,11 @@ const REDIAL_MS = 40
 export class Replica implements Endpoint {
   readonly name: string
   readonly process: Process
-  readonly machine = new CounterMachine()
+  readonly machine: CounterMachine
+  /** It went on from a copy of another replica's machine. */
+  readonly isClone: boolean
   readonly #world: World
+  #wasBound = false
   #protocol: Primary | Backup
   #peer: Replica | null = null
   readonly #connections = new Map<
@@ -57,11 +67,21 @@ export class Replica implements Endpoint {
   /** Generation under which this replica sends; 0 before it ever was live. */
   generation = 0
 
-  constructor(world: World, name: string, role: 'primary' | 'backup', begin: 'protected' | 'alone') {
+  /** `clone` is what a backup goes on from that is not there from the beginning. */
+  constructor(
+    world: World,
+    name: string,
+    role: 'primary' | 'backup',
+    begin: 'protected' | 'alone',
+    clone: Clone | null = null,
+  ) {
     this.#world = world
     this.name = name
     this.process = new Process(world.scheduler, world.random)
-    const identity = { vm: VM, generation: 1, replica: name, sequence: 0 }
+    this.isClone = clone !== null
+    this.machine = clone?.machine ?? new CounterMachine()
+    this.#sequence = clone?.sequence ?? 0
+    const identity = { vm: VM, generation: clone?.generation ?? 1, replica: name, sequence: this.#sequence }
     this.#protocol =
       role === 'primary'
         ? new Primary({ ...identity, begin }, world.rules)
@@ -74,6 +94,18 @@ export class Replica implements Endpoint {
     this.step({ kind: 'start' })
     this.#planTick()
     if (this.#protocol instanceof Backup) this.#dial()
+  }
+
+  /**
+   * Fixes the hand-over point and copies the machine for a replica of that name; null unless it is alone. The copy may take
+   * as long as it likes to get there.
+   */
+  cloneFor(name: string): Clone | null {
+    if (!this.process.up || !this.isAlone || !(this.#protocol instanceof Primary)) return null
+    const { generation } = this.#protocol.status(0)
+    const clone = { machine: this.machine.copy(), sequence: this.#sequence, generation }
+    this.step({ kind: 'admit', replica: name, sequence: clone.sequence })
+    return clone
   }
 
   /** The other replica, for heartbeats. */
@@ -101,9 +133,26 @@ export class Replica implements Endpoint {
     return state === 'protected' || state === 'alone'
   }
 
+  /** It is live and has no backup, nor anybody who is to become one. */
+  get isAlone(): boolean {
+    if (!(this.#protocol instanceof Primary)) return false
+    const { state, candidate } = this.#protocol.status(0)
+    return state === 'alone' && candidate === null && !this.machine.halted
+  }
+
+  /** It is live, and its death would be the machine's. */
+  get isUnprotected(): boolean {
+    return this.#protocol instanceof Primary && this.#protocol.status(0).state === 'alone'
+  }
+
   /** A primary that has not met a backup yet; nothing has begun. */
   get waits(): boolean {
     return this.#protocol instanceof Primary && this.#protocol.status(0).state === 'waiting'
+  }
+
+  /** It was, or is, the backup of some primary. */
+  get wasBound(): boolean {
+    return this.#wasBound || this.boundTo !== null
   }
 
   /** The primary whose backup this is, or null before the handshake and after going live. */
@@ -164,6 +213,10 @@ export class Replica implements Endpoint {
         return
       case 'send-frame':
         this.#sendFrame(effect)
+        return
+      case 'keep-frames':
+        this.#keepsFrames = effect.keep
+        if (!effect.keep) this.#recorded.clear()
         return
       case 'close-channel':
         this.#connections.get(effect.connection)?.connection.close(this)
@@ -263,12 +316,13 @@ export class Replica implements Endpoint {
   #sendFrame(effect: Extract<PrimaryEffect, { kind: 'send-frame' }>): void {
     const { sequence, releasedSequence, powerOff } = effect
     const payload = this.#recorded.get(sequence)!
-    this.#recorded.delete(sequence)
+    if (!this.#keepsFrames) this.#recorded.delete(sequence)
     const message = { kind: 'frame', sequence, releasedSequence, powerOff, payload } as const
     this.#connections.get(effect.connection)?.connection.write(this, encodeMessage(message))
   }
 
   readonly #recorded = new Map<number, Uint8Array>()
+  #keepsFrames = false
 
   // --- outputs ---
 
@@ -305,6 +359,7 @@ export class Replica implements Endpoint {
 
   #goLive(effect: { readonly generation: number; readonly sequence?: number }): void {
     this.generation = effect.generation
+    this.#wasBound = this.wasBound
     this.#world.outside.emit(this, { kind: 'claim', generation: effect.generation })
     if (effect.sequence === undefined) return
     this.#sequence = effect.sequence

@@ -16,13 +16,16 @@ describe('seeded worlds', () => {
   test('300 seeds of faults violate nothing, and are not idle', () => {
     let replies = 0
     let takeovers = 0
+    let clones = 0
     for (let seed = 1; seed <= 300; seed++) {
       const outcome = simulate(seed)
       expect(outcome.violation, `npm run sim -- --seed ${seed}`).toBeNull()
       replies += outcome.replies
       takeovers += outcome.takeovers
+      clones += outcome.clones
     }
     expect(takeovers).toBeGreaterThan(60)
+    expect(clones).toBeGreaterThan(60)
     expect(replies).toBeGreaterThan(15_000)
   })
 
@@ -44,6 +47,7 @@ describe('the checkers see the harm when a rule is switched off', () => {
     ['testAndSet', ['one-live-machine']],
     ['wholeFrame', ['output-requirement', 'acknowledged-input']],
     ['promise', ['harmless-pause']],
+    ['bind', ['output-requirement', 'acknowledged-input']],
   ]
   test.each(cases)('%s', (rule, invariants) => {
     const outcome = firstViolation(1_000, { ...NO_INJECTION, [rule]: false })

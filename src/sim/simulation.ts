@@ -4,6 +4,10 @@ import { type Injection, NO_INJECTION, World } from './world.ts'
 
 /** Time left to everything under way after the last fault has ended: the longest fault, and every retry. */
 const HEAL_MS = 1_500
+/** A machine that is alone then is cloned onto a spare host, and is protected again within this time. */
+const RESTORE_MS_MAX = 1_000
+const RESTORE_LOOK_MS = 20
+const TRANSFER_MS_MAX = 200
 /** Then clients are watched for this long. */
 const WATCH_MS = 400
 
@@ -15,6 +19,8 @@ export interface Outcome {
   readonly steps: number
   readonly replies: number
   readonly takeovers: number
+  /** Copies of a machine that became its backup. */
+  readonly clones: number
 }
 
 /** Runs the world of one seed to its end or to the first violation. The same seed gives the same outcome, always. */
@@ -31,10 +37,11 @@ export function simulate(
     world.calmDown()
     world.run(HEAL_MS)
   }
+  restore(world)
   if (world.checkers.violation === null) {
     const before = world.outside.replies
     world.run(WATCH_MS)
-    if (world.checkers.violation === null) world.checkers.settled(world.outside.replies - before)
+    if (world.checkers.violation === null) world.checkers.settled(world.outside.replies - before, true)
   }
   const { violation } = world.checkers
   if (violation !== null) world.note(`!!! ${violation.invariant}: ${violation.detail}`)
@@ -45,5 +52,16 @@ export function simulate(
     steps: world.scheduler.steps,
     replies: world.outside.replies,
     takeovers: world.checkers.takeovers,
+    clones: world.replicas.filter(({ isClone, wasBound }) => isClone && wasBound).length,
+  }
+}
+
+/** What a cluster does that has a spare host: clones until the machine has a backup again. */
+function restore(world: World): void {
+  const untilMs = world.scheduler.nowMs + RESTORE_MS_MAX
+  while (world.checkers.violation === null && world.scheduler.nowMs < untilMs) {
+    const alone = world.replicas.find(({ alive, isAlone }) => alive && isAlone)
+    if (alone !== undefined) world.clone(alone, world.random.magnitude(1, TRANSFER_MS_MAX))
+    world.run(RESTORE_LOOK_MS)
   }
 }

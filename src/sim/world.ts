@@ -67,6 +67,21 @@ export class World {
     return replica
   }
 
+  /**
+   * Clones the machine of a primary that is alone onto another host, which starts when the copy is there. Null when it is not
+   * alone, or has a clone under way.
+   */
+  clone(of: Replica, transferMs: number): Replica | null {
+    const name = `clone-${this.replicas.length}`
+    const clone = of.cloneFor(name)
+    if (clone === null) return null
+    const replica = new Replica(this, name, 'backup', 'protected', clone)
+    this.replicas.push(replica)
+    of.meet(replica)
+    replica.process.timer(transferMs, () => replica.start(of))
+    return replica
+  }
+
   /** The usual beginning: a primary, its backup, and clients. */
   startPair(): { readonly primary: Replica; readonly backup: Replica } {
     const primary = this.add('primary', 'primary')
