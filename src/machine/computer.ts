@@ -35,14 +35,20 @@ import { VirtioBlk } from './devices/virtio-blk/virtio-blk.ts'
 import { VirtioConsole } from './devices/virtio-console/virtio-console.ts'
 import { VirtioNet } from './devices/virtio-net/virtio-net.ts'
 import { VirtioRng } from './devices/virtio-rng/virtio-rng.ts'
-import { OutputDigest, RamDigest, stateDigest } from './digest.ts'
+import { digestAround, OutputDigest, RamDigest, stateDigest } from './digest.ts'
 import { DirtyPages } from './dirty-pages.ts'
 import { MachineConfigError } from './errors.ts'
 import { firmware } from './firmware.ts'
 import { GuestPages } from './guest-pages.ts'
 import { HartState } from './hart-state.ts'
 import type { MachineInput, MachineOutput } from './io.ts'
-import { RUN_BUDGET_MAX, type SavableMachine, type SliceEnd, type SliceStart } from './machine.ts'
+import {
+  type MachineCapture,
+  RUN_BUDGET_MAX,
+  type SavableMachine,
+  type SliceEnd,
+  type SliceStart,
+} from './machine.ts'
 import { Ram } from './memory.ts'
 import { nextSeed, PowerOnState } from './reset.ts'
 import { restoreState, type StateParts, saveState } from './saved-state.ts'
@@ -299,7 +305,26 @@ export class Computer implements SavableMachine {
   }
 
   savedConfig(): MachineConfig {
-    const state = { servesSbi: this.#servesSbi, tohost: this.#tohost, digest: this.fullDigest() }
+    return this.#configWith(this.fullDigest())
+  }
+
+  capture(): MachineCapture {
+    const state = this.saveState()
+    const around = digestAround(
+      this.#core,
+      this.digest(),
+      this.#devices.map((d) => d.save()),
+    )
+    const pages = this.pages.capture(this.pages.touched())
+    const digest = (): bigint => {
+      if (pages.left > 0) throw new Error('the digest is known when all pages were taken')
+      return around(pages.digestSum)
+    }
+    return { config: this.#configWith(0n), state, pages, digest }
+  }
+
+  #configWith(digest: bigint): MachineConfig {
+    const state = { servesSbi: this.#servesSbi, tohost: this.#tohost, digest }
     return {
       ...this.#config,
       boot: { kind: 'snapshot', ...state, retired: this.retired, clock: this.guestClock() },

@@ -60,6 +60,31 @@ export function stateDigest(core: Core, from: number, to: number, outputs: bigin
   return mix(BigInt.asUintN(64, core.exports.hash(from, to)), outputs)
 }
 
+/** What a page contributes to the digest of RAM: 0 for a page of zeros. */
+export function pageDigest({ exports, layout, memory }: Core, page: number): bigint {
+  const at = layout.ram + page * PAGE_BYTES
+  const words = new Int32Array(memory.buffer, at, PAGE_BYTES / 4)
+  let word = 0
+  while (word < words.length && words[word] === 0) word++
+  return word === words.length ? 0n : mix(BigInt.asUintN(64, exports.hash(at, at + PAGE_BYTES)), BigInt(page))
+}
+
+/** The sum of pages' contributions with another. */
+export function addPageDigest(sum: bigint, page: bigint): bigint {
+  return (sum + page) & MASK
+}
+
+/** What the digest of a whole machine says of everything but RAM, as of now; `sum` is that of the pages. */
+export function digestAround(
+  core: Core,
+  registers: bigint,
+  devices: readonly DeviceState[],
+): (sum: bigint) => bigint {
+  const tlbs = BigInt.asUintN(64, core.exports.hash(TLB_BASE, TLB_BASE + TLB_ALL_BYTES))
+  const saved = BigInt(crc32(serialize(devices)))
+  return (sum) => mix(mix(mix(registers, sum), tlbs), saved)
+}
+
 /**
  * A digest of all of RAM as the sum of what each page contributes, so that only pages written since the last time
  * are hashed again. Pages of zeros contribute nothing, whether they were ever written or not: a snapshot leaves
@@ -68,24 +93,20 @@ export function stateDigest(core: Core, from: number, to: number, outputs: bigin
 export class RamDigest {
   readonly #core: Core
   readonly #dirty: DirtyFollower
-  readonly #words: Int32Array
   /** What each page contributes: 0 for pages of zeros. */
   readonly #pages: BigUint64Array
   #sum = 0n
 
   constructor(core: Core, dirty: DirtyPages) {
     this.#core = core
-    const { ram, pageCount, memoryBytes } = core.layout
     this.#dirty = dirty.follow()
-    this.#words = new Int32Array(core.memory.buffer, ram, memoryBytes / 4)
-    this.#pages = new BigUint64Array(pageCount)
+    this.#pages = new BigUint64Array(core.layout.pageCount)
   }
 
   /** Folds in the register digest, the translation caches and the devices' saved states. */
   value(registers: bigint, devices: readonly DeviceState[]): bigint {
     this.#update()
-    const tlbs = BigInt.asUintN(64, this.#core.exports.hash(TLB_BASE, TLB_BASE + TLB_ALL_BYTES))
-    return mix(mix(mix(registers, this.#sum), tlbs), BigInt(crc32(serialize(devices))))
+    return digestAround(this.#core, registers, devices)(this.#sum)
   }
 
   /** The pages that are not all zeros, ascending. Costs nothing for pages that were never written. */
@@ -98,21 +119,11 @@ export class RamDigest {
   }
 
   #update(): void {
-    const { exports, layout } = this.#core
     for (const page of this.#dirty.take()) {
-      const at = layout.ram + page * PAGE_BYTES
-      const hash = this.#isZero(page)
-        ? 0n
-        : mix(BigInt.asUintN(64, exports.hash(at, at + PAGE_BYTES)), BigInt(page))
+      const hash = pageDigest(this.#core, page)
       this.#sum = (this.#sum + hash - this.#pages[page]) & MASK
       this.#pages[page] = hash
     }
-  }
-
-  #isZero(page: number): boolean {
-    const end = ((page + 1) * PAGE_BYTES) / 4
-    for (let word = (page * PAGE_BYTES) / 4; word < end; word++) if (this.#words[word] !== 0) return false
-    return true
   }
 }
 

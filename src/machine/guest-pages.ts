@@ -10,12 +10,17 @@ export class GuestPages {
   readonly #core: Core
   readonly #digest: RamDigest
   readonly #dirty: DirtyPages
+  readonly #written: DirtyFollower
+  /** u8 a page: it was ever written. All others hold zeros. */
+  readonly #touched: Uint8Array
   #capture: PageCapture | null = null
 
   constructor(core: Core, digest: RamDigest, dirty: DirtyPages) {
     this.#core = core
     this.#digest = digest
     this.#dirty = dirty
+    this.#written = dirty.follow()
+    this.#touched = new Uint8Array(core.layout.pageCount)
   }
 
   /** All pages of RAM; they are numbered from 0. */
@@ -26,6 +31,16 @@ export class GuestPages {
   /** Numbers of the pages that are not all zeros, ascending. */
   nonZero(): Uint32Array<ArrayBuffer> {
     return this.#digest.nonZeroPages()
+  }
+
+  /** Numbers of the pages that were ever written, ascending. Some may hold zeros; nothing is read to find that out. */
+  touched(): Uint32Array<ArrayBuffer> {
+    for (const page of this.#written.take()) this.#touched[page] = 1
+    const found = new Uint32Array(this.#touched.length)
+    let count = 0
+    for (let page = this.#touched.indexOf(1); page !== -1; page = this.#touched.indexOf(1, page + 1))
+      found[count++] = page
+    return found.slice(0, count)
   }
 
   /** Follows which pages are written from now on. */

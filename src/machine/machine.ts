@@ -2,6 +2,7 @@ import type { MachineConfig } from './config.ts'
 import type { DeviceState } from './devices/device.ts'
 import type { GuestPages } from './guest-pages.ts'
 import type { MachineInput, MachineOutput } from './io.ts'
+import type { PageCapture } from './page-capture.ts'
 
 /**
  * The whole computer as a pure function of its configuration and its log. It reads no clock, draws no random
@@ -48,8 +49,24 @@ export interface SavableMachine extends Machine {
   saveState(): DeviceState
   /** Throws a DeviceStateError if the state does not fit; then the machine may only be thrown away. */
   restoreState(state: DeviceState): void
+  /**
+   * Captures the machine as it is now, while it goes on; between two slices, when the outputs were taken. It stops for no
+   * longer than marking its pages takes.
+   */
+  capture(): MachineCapture
   /** What the guest asked of the outside and has not been answered: to be asked again by whoever restored it. */
   pendingRequests(): MachineOutput[]
+}
+
+/** A machine as of one moment. */
+export interface MachineCapture {
+  /** Its configuration, as from `savedConfig`, but with 0 for the digest, which is not known yet. */
+  readonly config: MachineConfig
+  readonly state: DeviceState
+  /** Its pages, to be taken piece by piece between slices. */
+  readonly pages: PageCapture
+  /** The full digest of that moment; once all pages were taken. */
+  digest(): bigint
 }
 
 export function isSavable(machine: Machine): machine is SavableMachine {

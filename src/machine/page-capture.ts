@@ -8,6 +8,7 @@
  */
 import type { Core } from './cpu/core.ts'
 import { PAGE_BYTES } from './cpu/layout.ts'
+import { addPageDigest, pageDigest } from './digest.ts'
 
 export class PageCapture {
   readonly #core: Core
@@ -18,6 +19,7 @@ export class PageCapture {
   readonly #kept: { readonly page: number; readonly bytes: Uint8Array }[] = []
   #next = 0
   #left: number
+  #digestSum = 0n
   readonly #onEnd: () => void
 
   /** `pages` are numbers, each once. Not while the machine runs. */
@@ -38,6 +40,11 @@ export class PageCapture {
     return this.#left
   }
 
+  /** The sum of what the pages given so far contribute to the digest of RAM. */
+  get digestSum(): bigint {
+    return this.#digestSum
+  }
+
   /** Copies held because the machine wrote to their pages; `take` gives them first. */
   get keptBytes(): number {
     return this.#kept.length * PAGE_BYTES
@@ -54,7 +61,7 @@ export class PageCapture {
     for (; given < max && this.#next < this.#pages.length; this.#next++) {
       const page = this.#pages[this.#next]
       if (this.#marks[page] === 0) continue
-      this.#marks[page] = 0
+      this.#release(page)
       into(page, this.#bytes(page))
       given++
     }
@@ -73,8 +80,14 @@ export class PageCapture {
 
   /** The machine is about to write to a marked page. */
   keep(page: number): void {
-    this.#marks[page] = 0
+    this.#release(page)
     this.#kept.push({ page, bytes: this.#bytes(page).slice() })
+  }
+
+  /** The page is captured, or is about to be; it may be written from then on. */
+  #release(page: number): void {
+    this.#marks[page] = 0
+    this.#digestSum = addPageDigest(this.#digestSum, pageDigest(this.#core, page))
   }
 
   #bytes(page: number): Uint8Array {

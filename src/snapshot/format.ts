@@ -9,6 +9,7 @@
  *     CRC-32           u32, of everything before it
  *     records          pages of RAM, in any order and each as often as the writer likes: the last one counts
  *                      then the state of hart and devices
+ *                      then the digest, if the header has 0 for it: of a machine that went on while it was saved
  *                      then the end
  *
  * A record is RECORD_HEADER_BYTES, then what follows from them. Integers are little-endian.
@@ -20,14 +21,14 @@
  *     u32 CRC-32       of page numbers and payload as stored
  *     u32 CRC-32       of the five words before
  *     [u32 page number × count]   pages only, ascending
- *     payload          pages: their bytes, one page after the other; state: JSON; end: nothing
+ *     payload          pages: their bytes, one page after the other; state: JSON; digest: u64; end: nothing
  */
 import { crc32 } from 'node:zlib'
 import { SnapshotError } from './errors.ts'
 
 /** Like PNG's: a byte no text has, a name, and line ends that show a transfer in text mode. */
 export const MAGIC = Uint8Array.of(0x89, 0x55, 0x53, 0x54, 0x53, 0x4e, 0x50, 0x0d, 0x0a, 0x1a)
-export const SNAPSHOT_VERSION = 1
+export const SNAPSHOT_VERSION = 2
 /** Magic, version, length of the header. */
 export const PREFIX_BYTES = MAGIC.length + 2 + 4
 /** A configuration without images is under a kilobyte. */
@@ -40,8 +41,10 @@ export const RECORD_PAGES_MAX = 256
 /** JSON of the state. Its largest part is what writes to disks are under way: 32 MiB a disk, in base64. */
 export const STATE_BYTES_MAX = 512 * 1024 * 1024
 
-export type RecordKind = 'pages' | 'state' | 'end'
-const KINDS: readonly RecordKind[] = ['pages', 'state', 'end']
+export type RecordKind = 'pages' | 'state' | 'end' | 'digest'
+const KINDS: readonly RecordKind[] = ['pages', 'state', 'end', 'digest']
+/** u64 */
+export const DIGEST_BYTES = 8
 
 export interface RecordHeader {
   readonly kind: RecordKind
@@ -99,6 +102,8 @@ function problem(header: RecordHeader, pageBytes: number): string | null {
       return lengthBytes === count * pageBytes ? null : 'pages of another size'
     case 'state':
       return count === 0 && lengthBytes <= STATE_BYTES_MAX ? null : 'a state that is too long'
+    case 'digest':
+      return count === 0 && lengthBytes === DIGEST_BYTES ? null : 'a digest of another size'
     case 'end':
       return lengthBytes === 0 ? null : 'an end with content'
   }

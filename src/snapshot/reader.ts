@@ -73,11 +73,17 @@ export class SnapshotReader {
       )
     }
     let state: DeviceState | null = null
+    let { digest } = this.config.boot
     for (let records = 0; ; records++) {
       const header = decodeRecordHeader(this.#take(RECORD_HEADER_BYTES), machine.pages.pageBytes)
       if (header.kind === 'end') {
         if (header.count !== records) throw corrupt(`it is of ${header.count} records, ${records} are there`)
         break
+      }
+      if (header.kind === 'digest') {
+        if (digest !== 0n) throw new SnapshotError('SNAPSHOT_MALFORMED', 'There are two digests.')
+        digest = new DataView(this.#payload(header).slice().buffer).getBigUint64(0, true)
+        continue
       }
       if (state !== null) throw new SnapshotError('SNAPSHOT_MALFORMED', 'A record follows the state.')
       if (header.kind === 'pages') this.#pages(machine, header)
@@ -90,11 +96,11 @@ export class SnapshotReader {
       if (!(error instanceof DeviceStateError)) throw error
       throw new SnapshotError('SNAPSHOT_MISMATCH', error.message, { cause: error })
     }
-    this.#verify(machine)
+    this.#verify(machine, digest)
   }
 
-  #verify(machine: SavableMachine): void {
-    const { digest, retired } = this.config.boot
+  #verify(machine: SavableMachine, digest: bigint): void {
+    const { retired } = this.config.boot
     if (machine.retired !== retired) throw corrupt(`it retired ${machine.retired}, not ${retired}`)
     const restored = machine.fullDigest()
     if (restored !== digest) {

@@ -39,7 +39,8 @@ export function* saveMachine(machine: SavableMachine, options: SaveOptions): Gen
   yield* record('end', records + 1, [], [], false)
 }
 
-function encodeStart(json: Uint8Array): Uint8Array {
+/** Everything before the records. */
+export function encodeStart(json: Uint8Array): Uint8Array {
   const start = new Uint8Array(PREFIX_BYTES + json.length + CRC_BYTES)
   const view = new DataView(start.buffer)
   start.set(MAGIC)
@@ -77,7 +78,7 @@ export function runsOf(pages: Uint32Array): { first: number; count: number }[] {
   return runs
 }
 
-function* record(
+export function* record(
   kind: RecordKind,
   count: number,
   numbers: readonly Uint8Array[],
