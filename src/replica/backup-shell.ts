@@ -88,7 +88,7 @@ export class BackupShell implements Shell {
   }
 
   status(): ShellStatus {
-    const { state, generation } = this.#backup.status()
+    const { state, generation, primary } = this.#backup.status()
     const phases = {
       new: 'starting',
       joining: 'starting',
@@ -101,7 +101,9 @@ export class BackupShell implements Shell {
       ended: 'ended',
     } as const
     const phase = phases[state]
-    const protection = phase === 'starting' ? 'starting' : phase === 'replaying' ? 'protected' : 'unprotected'
+    // Before it is bound it follows, but may not take over.
+    const isStarting = phase === 'starting' || (state === 'following' && primary === null)
+    const protection = isStarting ? 'starting' : phase === 'replaying' ? 'protected' : 'unprotected'
     return { role: 'backup', phase, generation, protection, lagMs: null }
   }
 
