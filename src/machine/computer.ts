@@ -2,14 +2,14 @@
  * The machine: core, memory, devices and firmware put together.
  */
 
-import { buildDeviceTree, type HartIsa } from './boot/device-tree.ts'
+import { buildDeviceTree } from './boot/device-tree.ts'
 import { loadElf, readElf } from './boot/elf.ts'
 import { loadLinux } from './boot/linux.ts'
 import { type SbiArguments, type SbiMachine, sbiCall } from './boot/sbi.ts'
 import { Bus } from './bus.ts'
-import { type BootConfig, type MachineConfig, MEMORY_BYTES_MAX } from './config.ts'
+import { checkConfig } from './check-config.ts'
+import type { BootConfig, MachineConfig } from './config.ts'
 import { FAULT } from './cpu/access.ts'
-import { BLOCK_ENABLE, CACHE_BLOCK_BYTES, ZERO_BLOCK_BYTES } from './cpu/cache-block.ts'
 import { CodeCache } from './cpu/code-cache.ts'
 import { watchLine } from './cpu/code-pages.ts'
 import { type Core, createCore } from './cpu/core.ts'
@@ -37,9 +37,9 @@ import { VirtioNet } from './devices/virtio-net/virtio-net.ts'
 import { VirtioRng } from './devices/virtio-rng/virtio-rng.ts'
 import { digestAround, OutputDigest, RamDigest, stateDigest } from './digest.ts'
 import { DirtyPages } from './dirty-pages.ts'
-import { MachineConfigError } from './errors.ts'
 import { firmware } from './firmware.ts'
 import { GuestPages } from './guest-pages.ts'
+import { ISA, NEVER, resetHart, STCE, startInMachineMode, startInSupervisorMode } from './hart-start.ts'
 import { HartState } from './hart-state.ts'
 import type { MachineInput, MachineOutput } from './io.ts'
 import {
@@ -79,46 +79,6 @@ export interface EngineOptions {
  */
 const HOT_THRESHOLD = 4_000
 
-/** What the harts offer, as the device tree tells it. */
-const ISA: HartIsa = {
-  base: 'rv64i',
-  extensions: [
-    'i',
-    'm',
-    'a',
-    'f',
-    'd',
-    'c',
-    'zicbom',
-    'zicboz',
-    'zicntr',
-    'zicond',
-    'zicsr',
-    'zifencei',
-    'zihintpause',
-    'zawrs',
-    'zba',
-    'zbb',
-    'zbs',
-    'sstc',
-    'svade',
-  ],
-  mmuType: 'riscv,sv39',
-  cbomBlockBytes: CACHE_BLOCK_BYTES,
-  cbozBlockBytes: ZERO_BLOCK_BYTES,
-}
-
-/** misa: MXL = 64 bits, extensions A C D F I M S U. */
-const MISA =
-  (2n << 62n) | [...'ACDFIMSU'].reduce((bits, letter) => bits | (1n << BigInt(letter.charCodeAt(0) - 65)), 0n)
-const UXL_SXL_64 = 0xa00000000n
-/** All exceptions go to the kernel but its own environment calls, which the machine serves. */
-const FIRMWARE_MEDELEG = 0xb1ffn
-const SUPERVISOR_INTERRUPTS = 0x222n
-const ALL_ONES = 0xffffffffffffffffn
-const STCE = 1n << 63n
-const FIRMWARE_MENVCFG =
-  STCE | BigInt(BLOCK_ENABLE.invalidate | BLOCK_ENABLE.cleanOrFlush | BLOCK_ENABLE.zero)
 const EXTERNAL_BIT = { M: 1n << 11n, S: 1n << 9n } as const
 
 export class Computer implements SavableMachine {
@@ -155,7 +115,7 @@ export class Computer implements SavableMachine {
   #whole = true
 
   constructor(config: MachineConfig, options: EngineOptions = {}) {
-    check(config)
+    checkConfig(config)
     const { boot } = config
     const program = boot.kind === 'bare' ? readElf(boot.elf) : null
     const tohost = boot.kind === 'snapshot' ? boot.tohost : (program?.tohost ?? null)
@@ -219,7 +179,7 @@ export class Computer implements SavableMachine {
       flushConsole: () => this.#uart.flush(),
     })
 
-    this.#reset()
+    resetHart(this.#hart)
     const { pages } = this
     const parts = { core: this.#core, hart: this.#hart, ram: this.#ram, pages, devices: this.#devices }
     this.#powerOn = new PowerOnState(parts)
@@ -287,10 +247,10 @@ export class Computer implements SavableMachine {
   }
 
   timerDeadline(): bigint | null {
-    const comparators = [this.#hart.get('mtimecmp'), this.#rtc.alarmDeadline() ?? ALL_ONES]
+    const comparators = [this.#hart.get('mtimecmp'), this.#rtc.alarmDeadline() ?? NEVER]
     if ((this.#hart.get('menvcfg') & STCE) !== 0n) comparators.push(this.#hart.get('stimecmp'))
     const nearest = comparators.reduce((a, b) => (a < b ? a : b))
-    return nearest === ALL_ONES ? null : nearest
+    return nearest === NEVER ? null : nearest
   }
 
   digest(): bigint {
@@ -430,7 +390,7 @@ export class Computer implements SavableMachine {
     if (boot.kind === 'bare') {
       const program = readElf(boot.elf)
       loadElf(this.#ram, program)
-      this.#enterMachineMode(program.entry)
+      startInMachineMode(this.#hart, program.entry)
     } else if (boot.kind === 'linux') {
       const { memoryBytes } = this.#config
       const { kernel, initrd, append } = boot
@@ -451,8 +411,9 @@ export class Computer implements SavableMachine {
             rngSeed,
           }),
       })
-      this.#enterSupervisor(placement.kernelAddress, placement.deviceTreeAddress)
+      startInSupervisorMode(this.#hart, placement.kernelAddress, placement.deviceTreeAddress)
     }
+    this.#core.exports.setMode()
     if (this.#tohost !== null) watchStores(this.#core, this.#tohost)
   }
 
@@ -520,35 +481,6 @@ export class Computer implements SavableMachine {
       },
     }
   }
-
-  #reset(): void {
-    const hart = this.#hart
-    hart.set('misa', MISA)
-    hart.set('mstatus', UXL_SXL_64)
-    hart.set('mtimecmp', ALL_ONES)
-    hart.set('stimecmp', ALL_ONES)
-    hart.set('reservation', ALL_ONES)
-  }
-
-  #enterMachineMode(entry: bigint): void {
-    this.#hart.set('pc', entry)
-    this.#hart.set('privilege', 3n)
-    this.#core.exports.setMode()
-  }
-
-  /** The RISC-V Linux boot protocol: hart number in a0, device tree in a1, translation off. */
-  #enterSupervisor(kernel: number, deviceTree: number): void {
-    const hart = this.#hart
-    hart.set('pc', BigInt(kernel))
-    hart.set('privilege', 1n)
-    hart.setX(11, BigInt(deviceTree))
-    hart.set('medeleg', FIRMWARE_MEDELEG)
-    hart.set('mideleg', SUPERVISOR_INTERRUPTS)
-    hart.set('mcounteren', 7n)
-    hart.set('scounteren', 7n)
-    hart.set('menvcfg', FIRMWARE_MENVCFG)
-    this.#core.exports.setMode()
-  }
 }
 
 function codeCache(core: Core, { compiler, codeBytesMax }: EngineOptions): CodeCache {
@@ -565,30 +497,4 @@ function watchStores(core: Core, address: number): void {
   const offset = address - RAM_START
   const lines = new BigUint64Array(core.memory.buffer, core.layout.codeLines, core.layout.pageCount)
   lines[Math.floor(offset / PAGE_BYTES)] |= watchLine(offset)
-}
-
-const MEMORY_STEP_BYTES = 1024 * 1024
-const MEMORY_BYTES_MIN = 16 * MEMORY_STEP_BYTES
-const VIRTIO_FIXED = 2
-
-function check(config: MachineConfig): void {
-  const { memoryBytes } = config
-  if (
-    memoryBytes % MEMORY_STEP_BYTES !== 0 ||
-    memoryBytes < MEMORY_BYTES_MIN ||
-    memoryBytes > MEMORY_BYTES_MAX
-  ) {
-    throw new MachineConfigError(
-      'MACHINE_MEMORY_SIZE',
-      `guest memory of ${memoryBytes} bytes is not a whole number of MiB from 16 MiB to ${MEMORY_BYTES_MAX / MEMORY_STEP_BYTES} MiB`,
-      'give a size such as 512M',
-    )
-  }
-  if (config.nics.length + config.disks.length > 8 - VIRTIO_FIXED) {
-    throw new MachineConfigError(
-      'MACHINE_TOO_MANY_DEVICES',
-      `${config.nics.length} network cards and ${config.disks.length} disks do not fit ${8 - VIRTIO_FIXED} free virtio slots`,
-      'use fewer disks or network cards',
-    )
-  }
 }

@@ -4,34 +4,15 @@
  * reservations, pending interrupts, code that changes.
  */
 import { describe, expect, it } from 'vitest'
-import type { Computer } from '../machine/computer.ts'
-import { CLOCK_RATE, ENGINES, type Engine, HOT_THRESHOLD } from '../machine/cpu/isa-test/engine.ts'
+import { ENGINES, HOT_THRESHOLD } from '../machine/cpu/isa-test/engine.ts'
 import { Random } from '../machine/cpu/isa-test/random.ts'
 import { buildScenario, scenarioFailures } from '../machine/cpu/isa-test/scenario.ts'
 import { SCENARIOS } from '../machine/cpu/isa-test/scenarios.ts'
-import { createMachine } from '../machine/create.ts'
-import { bareConfig, restored, saved } from './testing/saved.ts'
+import { restored, runTo, saved, started } from './testing/saved.ts'
 
 /** Only ends a program that a broken CPU keeps in a loop. */
 const RETIRED_MAX = 50_000_000n
 const SEED = 20_261_122
-
-/** Runs to a count, or to the end; a wait ends when the timer is due. */
-function runTo(machine: Computer, count: bigint): void {
-  while (!machine.halted && machine.retired < count) {
-    const { reason } = machine.run(Number(count - machine.retired))
-    if (reason !== 'idle') continue
-    const deadline = machine.timerDeadline()
-    if (deadline === null) return
-    machine.beginSlice({ clock: deadline, clockRate: CLOCK_RATE, inputs: [] })
-  }
-}
-
-function started(elf: Uint8Array, engine: Engine): Computer {
-  const machine = createMachine(bareConfig(elf), { engine, hotThreshold: HOT_THRESHOLD })
-  machine.beginSlice({ clock: 0n, clockRate: CLOCK_RATE, inputs: [] })
-  return machine
-}
 
 describe(`scenarios cut at random, seed ${SEED}`, () => {
   const random = new Random(SEED)

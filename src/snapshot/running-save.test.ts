@@ -7,13 +7,12 @@ import { describe, expect, it } from 'vitest'
 import type { Computer } from '../machine/computer.ts'
 import { Assembler } from '../machine/cpu/isa-test/assembler.ts'
 import { writeElf } from '../machine/cpu/isa-test/elf.ts'
-import { CLOCK_RATE, ENGINES, type Engine, HOT_THRESHOLD } from '../machine/cpu/isa-test/engine.ts'
+import { ENGINES, HOT_THRESHOLD } from '../machine/cpu/isa-test/engine.ts'
 import { Random } from '../machine/cpu/isa-test/random.ts'
 import { buildScenario } from '../machine/cpu/isa-test/scenario.ts'
 import { SCENARIOS } from '../machine/cpu/isa-test/scenarios.ts'
-import { createMachine } from '../machine/create.ts'
 import { RunningSave } from './running-save.ts'
-import { bareConfig, restored } from './testing/saved.ts'
+import { restored, runTo, started } from './testing/saved.ts'
 
 const SEED = 20_261_128
 const RETIRED_MAX = 2_000_000n
@@ -60,23 +59,6 @@ function writingProgram(): Uint8Array {
   const end = asm.here('end')
   asm.emitTo(end, 'jal', 0)
   return writeElf({ base: BASE, bytes: asm.finish(), symbols: {} })
-}
-
-/** Runs to a count, or to the end; a wait ends when the timer is due. */
-function runTo(machine: Computer, count: bigint): void {
-  while (!machine.halted && machine.retired < count) {
-    const { reason } = machine.run(Number(count - machine.retired))
-    if (reason !== 'idle') continue
-    const deadline = machine.timerDeadline()
-    if (deadline === null) return
-    machine.beginSlice({ clock: deadline, clockRate: CLOCK_RATE, inputs: [] })
-  }
-}
-
-function started(elf: Uint8Array, engine: Engine): Computer {
-  const machine = createMachine(bareConfig(elf), { engine, hotThreshold: HOT_THRESHOLD })
-  machine.beginSlice({ clock: 0n, clockRate: CLOCK_RATE, inputs: [] })
-  return machine
 }
 
 /** Saves the machine as of `at` in pieces while it runs on to `end`. */
