@@ -19,7 +19,7 @@ export class DirtyPages {
     const pending = new Uint32Array(this.#flags.length)
     this.collect()
     this.#followers.add(pending)
-    return new DirtyFollower(this, pending, () => this.#followers.delete(pending))
+    return new DirtyFollower(this, pending)
   }
 
   /** Hands the flags out and clears them, so that the next write to each page is seen again. Not while the machine runs. */
@@ -40,12 +40,10 @@ export class DirtyPages {
 export class DirtyFollower {
   readonly #all: DirtyPages
   readonly #pending: Uint32Array
-  readonly #end: () => void
 
-  constructor(all: DirtyPages, pending: Uint32Array, end: () => void) {
+  constructor(all: DirtyPages, pending: Uint32Array) {
     this.#all = all
     this.#pending = pending
-    this.#end = end
   }
 
   /** Numbers of the pages written since the last call, ascending. Not while the machine runs. */
@@ -59,9 +57,5 @@ export class DirtyFollower {
       for (let i = 0; i < 4; i++) if ((flags >>> (8 * i)) & 1) pages.push(4 * word + i)
     }
     return pages
-  }
-
-  end(): void {
-    this.#end()
   }
 }

@@ -9,7 +9,6 @@ export class GuestPages {
   readonly pageBytes = PAGE_BYTES
   readonly #core: Core
   readonly #digest: RamDigest
-  readonly #dirty: DirtyPages
   readonly #written: DirtyFollower
   /** u8 a page: it was ever written. All others hold zeros. */
   readonly #touched: Uint8Array
@@ -18,7 +17,6 @@ export class GuestPages {
   constructor(core: Core, digest: RamDigest, dirty: DirtyPages) {
     this.#core = core
     this.#digest = digest
-    this.#dirty = dirty
     this.#written = dirty.follow()
     this.#touched = new Uint8Array(core.layout.pageCount)
   }
@@ -41,11 +39,6 @@ export class GuestPages {
     for (let page = this.#touched.indexOf(1); page !== -1; page = this.#touched.indexOf(1, page + 1))
       found[count++] = page
     return found.slice(0, count)
-  }
-
-  /** Follows which pages are written from now on. */
-  follow(): DirtyFollower {
-    return this.#dirty.follow()
   }
 
   /** Captures pages as they are now, while the machine goes on. One capture at a time; between two slices. */

@@ -130,19 +130,3 @@ it('what is given up leaves no marks, and another capture may follow', () => {
   })
   expect(second.left).toBe(0)
 })
-
-it('everybody who follows writes is told of each page once, and of nothing before', () => {
-  const machine = started(writingProgram(), 'regions')
-  runTo(machine, 50_000n)
-  const first = machine.pages.follow()
-  expect(first.take()).toEqual([])
-  runTo(machine, 60_000n)
-  machine.fullDigest()
-  const second = machine.pages.follow()
-  runTo(machine, 61_000n)
-  const [one, other] = [first.take(), second.take()]
-  expect(other.length).toBeGreaterThan(0)
-  expect(one.length).toBeGreaterThan(other.length)
-  expect(other.every((page) => one.includes(page))).toBe(true)
-  expect([first.take(), second.take()]).toEqual([[], []])
-})
