@@ -1,27 +1,47 @@
 import { execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, open, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
+import {
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  rename,
+  rm,
+  symlink,
+  unlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openDirectoryStore } from './directory.ts'
-import { StoreError } from './store.ts'
-import { storeCases } from './store-cases.ts'
+import { leaseCases } from './lease-cases.ts'
+import { LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN, StoreError } from './store.ts'
+import { type StoreUnderTest, storeCases } from './store-cases.ts'
 import { bytes, text } from './store-text.ts'
 import { decodeValueFile, encodeValueFile } from './value-file.ts'
 
-storeCases('directory', async () => {
+async function openForCases(): Promise<StoreUnderTest> {
   const root = await mkdtemp(join(tmpdir(), 'understudy-store-'))
-  const store = await openDirectoryStore(root, { create: true })
-  const other = await openDirectoryStore(root)
+  const other = await openDirectoryStore(root, { create: true })
+  // One client comes by another way, which can be taken from it: its share is unmounted.
+  const mount = `${root}-mount`
+  const heal = () => symlink(root, mount)
+  await heal()
+  const store = await openDirectoryStore(mount)
   const dispose = async () => {
     await Promise.all([store.close(), other.close()])
+    await rm(mount, { force: true })
     await rm(root, { recursive: true })
   }
-  return { store, other, dispose }
-})
+  return { store, other, url: root, isolate: () => unlink(mount), heal, dispose }
+}
+
+storeCases('directory', openForCases)
+leaseCases('directory', openForCases)
 
 describe('directory store', () => {
   let root: string
@@ -147,28 +167,33 @@ describe('directory store', () => {
 })
 
 describe('the value file', () => {
+  const value = fc.uint8Array({ maxLength: 100 })
+  const lease = fc.record({
+    ttlMs: fc.integer({ min: LEASE_TTL_MS_MIN, max: LEASE_TTL_MS_MAX }),
+    holder: fc.stringMatching(/^[0-9a-f]{16}$/),
+  })
+  const contents = fc.oneof(
+    fc.record({ value, lease }),
+    fc.record({ value: fc.option(value), lease: fc.constant(null) }),
+  )
+
   it('gives back what was written', () => {
     fc.assert(
-      fc.property(fc.option(fc.uint8Array({ maxLength: 200 })), (value) => {
-        expect(decodeValueFile(encodeValueFile(value), 'file')).toEqual(value)
+      fc.property(contents, ({ value, lease }) => {
+        expect(decodeValueFile(encodeValueFile(value, lease), 'file')).toEqual({ value, lease })
       }),
     )
   })
 
   it('notices any byte changed and any byte missing', () => {
     fc.assert(
-      fc.property(
-        fc.uint8Array({ maxLength: 100 }),
-        fc.nat(),
-        fc.integer({ min: 1, max: 255 }),
-        (value, at, change) => {
-          const file = encodeValueFile(value)
-          const changed = file.slice()
-          changed[at % file.length]! ^= change
-          expect(() => decodeValueFile(changed, 'file')).toThrow(StoreError)
-          expect(() => decodeValueFile(file.subarray(0, at % file.length), 'file')).toThrow(StoreError)
-        },
-      ),
+      fc.property(contents, fc.nat(), fc.integer({ min: 1, max: 255 }), ({ value, lease }, at, change) => {
+        const file = encodeValueFile(value, lease)
+        const changed = file.slice()
+        changed[at % file.length]! ^= change
+        expect(() => decodeValueFile(changed, 'file')).toThrow(StoreError)
+        expect(() => decodeValueFile(file.subarray(0, at % file.length), 'file')).toThrow(StoreError)
+      }),
     )
   })
 })
