@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { type EtcdStore, openEtcdStore } from './etcd.ts'
 import { leaseCases } from './lease-cases.ts'
 import { openStore } from './open.ts'
@@ -49,6 +49,7 @@ describe.skipIf(version === null)(`with etcd ${version}`, () => {
 
     it('gives up in time on an etcd that hangs, and goes on with it, watches too', async () => {
       const own = await EtcdServer.start()
+      onTestFinished(() => own.dispose())
       const store = await open([own.port], 'test', 500)
       let calls = 0
       const watch = store.watch('', () => {
@@ -68,7 +69,6 @@ describe.skipIf(version === null)(`with etcd ${version}`, () => {
       await expect.poll(() => calls).toBeGreaterThan(before)
       watch.close()
       await store.close()
-      await own.dispose()
     })
 
     it('asks the next endpoint, and stays with the one that answers', async () => {
@@ -140,6 +140,7 @@ describe.skipIf(version === null)(`with etcd ${version}`, () => {
       const directory = await mkdtemp(join(tmpdir(), 'understudy-certificates-'))
       const files = await makeCertificates(directory)
       const secured = await EtcdServer.start(files)
+      onTestFinished(() => secured.dispose())
       const url = `etcds://127.0.0.1:${secured.port}/test`
       const [ca, cert, key] = [files.ca, files.cert, files.key].map((path) => readFileSync(path, 'utf8'))
       const store = await openStore(url, { tls: { ca: ca!, cert: cert!, key: key! } })
@@ -156,7 +157,6 @@ describe.skipIf(version === null)(`with etcd ${version}`, () => {
       await expect(openStore(url, { tls: { cert: cert!, key: key! } })).rejects.toMatchObject(unreachable)
       await expect(openStore(url.replace('etcds', 'etcd'))).rejects.toMatchObject(unreachable)
       await store.close()
-      await secured.dispose()
       await rm(directory, { recursive: true })
     })
 

@@ -80,7 +80,7 @@ export class EtcdServer {
   }
 
   async dispose(): Promise<void> {
-    if (this.#process.exitCode === null) {
+    if (this.#process.exitCode === null && this.#process.signalCode === null) {
       const exited = once(this.#process, 'exit')
       this.#process.kill('SIGKILL')
       await exited
