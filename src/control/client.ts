@@ -14,9 +14,13 @@ const errorSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), next: z.string() }),
 })
 
-export interface ControlCall {
+/** Where a server listens. */
+export interface ControlTarget {
   /** The Unix socket of the server. */
   readonly socket: string
+}
+
+export interface ControlCall extends ControlTarget {
   readonly method: 'GET' | 'POST' | 'DELETE'
   readonly path: string
   readonly body?: unknown
@@ -86,7 +90,7 @@ function exchange(call: ControlCall): Promise<{ status: number; text: string }> 
 }
 
 /** Opens a byte stream (a console) through an HTTP upgrade. Resolves once the server has accepted it. */
-export function openStream(socket: string, path: string): Promise<Duplex> {
+export function openStream({ socket }: ControlTarget, path: string): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const outgoing = request({
       socketPath: socket,

@@ -21,10 +21,11 @@ export class BackupShell implements Shell {
   /** Frames whose `frame-received` event is being handled. */
   readonly #received = new Map<number, Uint8Array>()
 
-  constructor(parts: ReplicaParts) {
+  /** `sequence` is the last frame that is in the machine already. */
+  constructor(parts: ReplicaParts, sequence: number) {
     this.#parts = parts
     const { vm, replica, generation } = parts.config
-    this.#backup = new Backup({ vm, replica, generation, sequence: 0 })
+    this.#backup = new Backup({ vm, replica, generation, sequence })
   }
 
   start(): void {
@@ -83,7 +84,7 @@ export class BackupShell implements Shell {
     this.#events.post({ kind: 'heartbeat', heartbeat })
   }
 
-  operation(operation: 'stop' | 'failover'): void {
+  operation(operation: 'stop' | 'failover' | 'unprotect'): void {
     if (operation === 'stop') this.#events.post({ kind: 'operation', operation })
   }
 
@@ -104,7 +105,7 @@ export class BackupShell implements Shell {
     // Before it is bound it follows, but may not take over.
     const isStarting = phase === 'starting' || (state === 'following' && primary === null)
     const protection = isStarting ? 'starting' : phase === 'replaying' ? 'protected' : 'unprotected'
-    return { role: 'backup', phase, generation, protection, lagMs: null }
+    return { role: 'backup', phase, generation, protection, peer: primary, lagMs: null }
   }
 
   #handle(event: BackupEvent): void {

@@ -68,6 +68,14 @@ export class ChannelSockets {
     })
   }
 
+  /** Stops calling a backup that has not answered. */
+  callOff(): void {
+    if (this.#callTimer !== null) clearTimeout(this.#callTimer)
+    this.#callTimer = null
+    this.#calling?.destroy()
+    this.#calling = null
+  }
+
   /** Silently does nothing on a connection that has ended: its end is, or will be, told. */
   send(connection: number, message: ChannelMessage): void {
     this.#connections.get(connection)?.write(encodeMessage(message))
@@ -86,8 +94,7 @@ export class ChannelSockets {
 
   end(): void {
     this.#ended = true
-    if (this.#callTimer !== null) clearTimeout(this.#callTimer)
-    this.#calling?.destroy()
+    this.callOff()
     this.#server?.close()
     for (const connection of [...this.#connections.keys()]) this.close(connection)
   }

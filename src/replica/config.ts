@@ -1,9 +1,16 @@
 /** A replica's configuration, as the host agent writes it into a file for the process it starts. */
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
+import { ADMISSION_MS_MAX } from '../ft/timing.ts'
 import { ReplicaError } from './errors.ts'
 
+/** No clone is waited for longer than the protocol keeps the log for it. */
+export const CLONE_MS_MAX = ADMISSION_MS_MAX
+
 const port = z.int().min(1).max(65_535)
+
+/** Host and a random part, which makes it unique for ever. */
+const replicaName = z.string().min(1).max(128)
 
 /** Where the backup of a pair listens. */
 export const peerSchema = z.object({
@@ -15,6 +22,21 @@ export const peerSchema = z.object({
 })
 
 export type Peer = z.infer<typeof peerSchema>
+
+/** What a live replica needs to clone its machine onto another host. */
+export const cloneOrderSchema = z.object({
+  /** The incarnation that waits there. */
+  replica: replicaName,
+  peer: peerSchema.extend({ clonePort: port }),
+  /** Worth its time where the network is slower than a core. */
+  compressed: z.boolean(),
+  /** Of guest memory, before it is compressed; null for as fast as it goes. */
+  bytesPerSecond: z.int().min(1_000_000).nullable(),
+  /** From the call to a pair that stands; the attempt is given up then. */
+  deadlineMs: z.int().min(1_000).max(CLONE_MS_MAX),
+})
+
+export type CloneOrder = z.infer<typeof cloneOrderSchema>
 
 /** Paths of the image's files and the kernel's command line; the same on both sides of a pair. */
 export const bootSchema = z.object({
@@ -54,10 +76,12 @@ export const replicaConfigSchema = z.object({
   /** The host this replica runs on. */
   host: z.string().min(1).max(64),
   /** Unique for ever: names this incarnation in the arbitration. */
-  replica: z.string().min(1).max(64),
+  replica: replicaName,
   role: z.enum(['primary', 'backup']),
   /** The generation of the pair, or of the lone replica. */
   generation: z.int().min(1),
+  /** A backup that gets its state from the primary, which runs already, instead of from an image. */
+  cloned: z.boolean(),
   /** The backup of a protected VM's primary; null for a primary that runs alone and for a backup. */
   peer: peerSchema.nullable(),
   /** Where this replica listens and sends from. */
@@ -82,8 +106,8 @@ export const replicaConfigSchema = z.object({
   /** Where and by which token the replica joins the VM's network segment at the gateway. */
   gatewayAddress: z.string(),
   gatewayToken: z.string(),
-  /** Directory of the shared store. */
-  storeDirectory: z.string(),
+  /** URL of the shared store. */
+  store: z.string(),
   /** Unix socket on which this replica answers its agent. */
   controlSocket: z.string(),
   /** The host's events file. */

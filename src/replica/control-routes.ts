@@ -1,8 +1,11 @@
 /** What a replica answers on its control socket. */
 import { z } from 'zod'
 import { checked, type Route, type UpgradeRoute } from '../control/server.ts'
+import { cloneOrderSchema } from './config.ts'
 import { ReplicaError } from './errors.ts'
 import type { Replica } from './replica.ts'
+
+const saveSchema = z.object({ path: z.string().min(1).max(4096) })
 
 const stopSchema = z.object({ graceMs: z.int().min(0).max(600_000) })
 
@@ -25,6 +28,17 @@ export function replicaRoutes(replica: Replica): [Route[], UpgradeRoute[]] {
           }
           replica.failover()
         },
+      },
+      { method: 'POST', path: '/v1/unprotect', handle: () => replica.unprotect() },
+      {
+        method: 'POST',
+        path: '/v1/clone',
+        handle: ({ body }) => replica.clone(checked(cloneOrderSchema, body)),
+      },
+      {
+        method: 'POST',
+        path: '/v1/save',
+        handle: ({ body }) => replica.save(checked(saveSchema, body).path),
       },
     ],
     [

@@ -10,6 +10,8 @@ import { isSavable, type Machine } from '../machine/machine.ts'
 import { DivergenceError } from '../replay/errors.ts'
 import { CURSOR_AT_START, type FrameCursor, inputBytesMax, SLICE_INPUT_BYTES_MAX } from '../replay/frame.ts'
 import { ClockFollower } from './clock-follower.ts'
+import { CloneProducer } from './clone-producer.ts'
+import { cloneFrom } from './clone-source.ts'
 import { ringDoorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
 import { LiveCpu } from './live-cpu.ts'
@@ -48,16 +50,20 @@ class CpuThread {
   #policy: SlicePolicy | null = null
   #running = false
   #share = 1
+  /** A clone is wanted as soon as the log has begun. */
+  #cloneWanted = false
+  #clone: CloneProducer | null = null
 
-  constructor(machine: Machine, data: CpuThreadData, reports: RingWriter) {
+  /** `cursor` is where the log goes on. */
+  constructor(machine: Machine, cursor: FrameCursor, data: CpuThreadData, reports: RingWriter) {
     this.#machine = machine
     this.#commands = new RingReader(data.commands)
     this.#reports = reports
     this.#counters = new CpuCounters(data.counters)
     this.#firstInputs = data.firstInputs
     if (isSavable(machine)) for (const request of machine.pendingRequests()) this.#pending.output(request)
-    if (data.live) this.#goLive(CURSOR_AT_START, machine.guestClock())
-    else this.#replay = new ReplayCpu(machine)
+    if (data.live) this.#goLive(cursor, machine.guestClock())
+    else this.#replay = new ReplayCpu(machine, cursor)
   }
 
   /** Returns when the command ring is closed, or after an error was reported. */
@@ -67,12 +73,15 @@ class CpuThread {
     if (this.#live !== null && pending.length > 0) this.#report({ kind: 'live', pending })
     while (!this.#commands.closed) {
       this.#takeCommands()
-      if (this.#live === null || !this.#running) {
-        this.#commands.wait()
+      const gave = this.#givePiece()
+      if (this.#live === null || !this.#running || this.#clone?.mustWait) {
+        if (!gave) this.#commands.wait()
         continue
       }
       if (this.#inputs.length === 0) {
         const sleepMs = this.#live.sleepMs()
+        // While the guest sleeps, pieces follow one another.
+        if (sleepMs > 0 && gave) continue
         if (sleepMs > 0) {
           this.#commands.wait(sleepMs)
           // Whatever ended the sleep is looked at first; a timer that is not due yet is slept on again.
@@ -81,6 +90,35 @@ class CpuThread {
       }
       this.#runSlice(this.#live)
     }
+  }
+
+  /** Goes on with the clone, if there is one to be made; true when that may go on at once. */
+  #givePiece(): boolean {
+    if (this.#cloneWanted && this.#live !== null && this.#live.cursor.sequence > 0) {
+      this.#cloneWanted = false
+      this.#beginClone(this.#live.cursor)
+    }
+    const piece = this.#clone?.next() ?? null
+    if (piece === null) return false
+    this.#report(piece)
+    if (this.#clone?.isDone) this.#clone = null
+    return true
+  }
+
+  #beginClone(cursor: FrameCursor): void {
+    if (!isSavable(this.#machine)) {
+      this.#report({ kind: 'clone-refused', message: 'this machine knows no snapshots' })
+      return
+    }
+    this.#clone?.cancel()
+    this.#clone = new CloneProducer(this.#machine, cursor)
+    this.#report(this.#clone.begun)
+  }
+
+  #cancelClone(): void {
+    this.#cloneWanted = false
+    this.#clone?.cancel()
+    this.#clone = null
   }
 
   #runSlice(live: LiveCpu): void {
@@ -135,6 +173,17 @@ class CpuThread {
         case 'throttle':
           this.#share = command.share
           break
+        case 'clone':
+          this.#cloneWanted = true
+          break
+        case 'clone-credit':
+          this.#clone?.allow(command.pages)
+          break
+        case 'clone-cancel':
+          this.#cancelClone()
+          break
+        default:
+          throw new ReplicaError('CLONE_NONSENSE', `A machine that is whole was sent ${command.kind}.`)
       }
     }
   }
@@ -203,15 +252,12 @@ async function main(data: CpuThreadData): Promise<void> {
     const module = (await import(data.machineModule)) as MachineModule
     const images = data.boot
     const options = images === null ? {} : { reloadBoot: () => reloadBoot(images) }
-    const machine = await module.createMachine(data.machine, options)
-    releaseImages(data.machine)
-    const { boot } = data.machine
-    if (data.snapshot !== null && boot.kind === 'snapshot') {
-      // Imported when it is needed: a machine that boots does without.
-      const { restoreFromFile } = await import('../snapshot/file.ts')
-      restoreFromFile(data.snapshot, machine, boot)
-    }
-    const thread = new CpuThread(machine, data, reports)
+    const create = (config: MachineConfig) => module.createMachine(config, options)
+    const { machine, cursor } =
+      data.machine === null
+        ? await cloneFrom(new RingReader(data.commands), create)
+        : { machine: await begin(data.machine, data.snapshot, create), cursor: CURSOR_AT_START }
+    const thread = new CpuThread(machine, cursor, data, reports)
     thread.run()
   } catch (error) {
     if (error instanceof ReplicaError && error.code === 'RING_CLOSED') return
@@ -223,6 +269,22 @@ async function main(data: CpuThreadData): Promise<void> {
   } finally {
     reports.close()
   }
+}
+
+/** A machine at power-on, or as it was saved in the file `snapshot`. */
+async function begin(
+  config: MachineConfig,
+  snapshot: string | null,
+  create: (config: MachineConfig) => Machine | Promise<Machine>,
+): Promise<Machine> {
+  const machine = await create(config)
+  releaseImages(config)
+  if (snapshot !== null && config.boot.kind === 'snapshot') {
+    // Imported when it is needed: a machine that boots does without.
+    const { restoreFromFile } = await import('../snapshot/file.ts')
+    restoreFromFile(snapshot, machine, config.boot)
+  }
+  return machine
 }
 
 function describe(error: unknown): { code: string; message: string; next: string } {

@@ -29,7 +29,8 @@ const REPORT_BATCH_MAX = 64
 export interface CpuOptions {
   /** URL of the module that exports `createMachine`. */
   readonly machineModule: string
-  readonly machine: MachineConfig
+  /** Null for a clone, which gets it with its state. */
+  readonly machine: MachineConfig | null
   /** Path of the snapshot that `machine` goes on from; null from power-on. */
   readonly snapshot?: string | null
   /** What the machine takes in when it is live and the log is still empty. */
@@ -61,6 +62,7 @@ export class Cpu {
   /** Commands the ring has no room for, oldest first. */
   #backlog: Uint8Array[] = []
   #backlogBytes = 0
+  #flushing: Promise<void> | null = null
   #drainsLater = false
   #ended = false
 
@@ -84,7 +86,7 @@ export class Cpu {
     this.#reports = new RingReader(data.reports)
     this.counters = new CpuCounters(data.counters)
     this.#drain()
-    const transferList = imageBuffers(options.machine)
+    const transferList = options.machine === null ? [] : imageBuffers(options.machine)
     if (options.thread != null) {
       this.#worker = options.thread
       this.#worker.postMessage(data, transferList)
@@ -116,7 +118,12 @@ export class Cpu {
     if (this.#backlog.length === 0 && this.#commands.tryWrite(record)) return
     this.#backlog.push(record)
     this.#backlogBytes += record.length
-    if (this.#backlog.length === 1) void this.#flush()
+    this.#flushing ??= this.#flush()
+  }
+
+  /** Resolves when everything that was sent is in the ring, which bounds what waits for the CPU thread. */
+  async flushed(): Promise<void> {
+    while (this.#flushing !== null && !this.#ended) await this.#flushing
   }
 
   /** Ends the thread wherever it is. Nothing is reported any more. */
@@ -134,6 +141,7 @@ export class Cpu {
       this.#backlog.shift()
       this.#backlogBytes -= record.length
     }
+    this.#flushing = null
   }
 
   /** Hands on what the CPU thread reported. Called when the doorbell rang, and once at the end. */

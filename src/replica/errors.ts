@@ -9,6 +9,10 @@ export const REPLICA_ERRORS = {
   IMAGE_UNREADABLE: 'Build the image again with `understudy image build`.',
   MACHINE_FAILED: 'Keep the log and report it; the other replica, if there is one, goes on.',
   NOT_PROTECTED: 'Look at `understudy ps`; wait until it says protected.',
+  CLONE_NONSENSE: 'Check that both hosts run one version, and that only replicas connect to this port.',
+  CLONE_REFUSED: 'Look at `understudy events`: the message says what the other side did not like.',
+  CLONE_NOT_POSSIBLE: 'Wait until the virtual machine runs alone: only then can it be cloned.',
+  CLONE_BROKEN: 'The virtual machine runs on as before; it is cloned again when a host is there.',
   CHANNEL_NONSENSE: 'Check that only replicas of one virtual machine connect to this port.',
   LISTEN_FAILED: 'Check that the loopback interface is up and that file descriptors are left.',
 } as const

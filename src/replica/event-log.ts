@@ -14,6 +14,7 @@ export const EVENT_LINE_BYTES_MAX = 16 * 1024
  * - `lost-primary`, `lost-backup`: the other replica was given up, and why.
  * - `went-live`: the backup took over. `halted`: a replica ended because it may not go on. `stopped`: the VM ended
  *   because somebody wished so, the guest included. `diverged`: a backup differed from the log and was discarded.
+ * - `cloning`: a copy of the running machine is made on another host. `cloned`, `clone-failed`: how that ended.
  * - `refused`: a replica that did not fit called. `exited`: a replica process ended unexpectedly.
  */
 export const EVENT_TYPES = [
@@ -30,6 +31,14 @@ export const EVENT_TYPES = [
   'not-admitted',
   'failed',
   'exited',
+  'placed',
+  'not-placed',
+  'moving',
+  'host-joined',
+  'host-left',
+  'cloning',
+  'cloned',
+  'clone-failed',
 ] as const
 
 export type EventType = (typeof EVENT_TYPES)[number]
@@ -37,7 +46,8 @@ export type EventType = (typeof EVENT_TYPES)[number]
 export const eventSchema = z.looseObject({
   /** ISO 8601, UTC, by the clock of the host that saw it. */
   time: z.iso.datetime(),
-  vm: z.string(),
+  /** Null where it is the host itself that something happened to. */
+  vm: z.string().nullable(),
   type: z.enum(EVENT_TYPES),
   host: z.string(),
 })
@@ -49,12 +59,12 @@ export type EventDetails = { readonly [name: string]: string | number | boolean 
 
 export class EventLog {
   readonly #path: string
-  readonly #vm: string
+  readonly #vm: string | null
   readonly #host: string
   #handle: Promise<FileHandle> | null = null
   #last: Promise<void> = Promise.resolve()
 
-  constructor(path: string, vm: string, host: string) {
+  constructor(path: string, vm: string | null, host: string) {
     this.#path = path
     this.#vm = vm
     this.#host = host

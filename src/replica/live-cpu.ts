@@ -40,6 +40,11 @@ export class LiveCpu {
     this.#fullDigestMs = now()
   }
 
+  /** Where the log goes on. */
+  get cursor(): FrameCursor {
+    return this.#encoder.cursor
+  }
+
   get halted(): boolean {
     return this.#reason === 'halted'
   }

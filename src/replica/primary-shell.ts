@@ -74,12 +74,17 @@ export class PrimaryShell implements Shell {
     this.#events.post({ kind: 'heartbeat', heartbeat })
   }
 
-  operation(operation: 'stop' | 'failover'): void {
+  /** The state behind the newest frame, `sequence`, is on its way to a replica that shall become the backup. */
+  admit(replica: string, sequence: number): void {
+    this.#events.post({ kind: 'admit', replica, sequence })
+  }
+
+  operation(operation: 'stop' | 'failover' | 'unprotect'): void {
     this.#events.post({ kind: 'operation', operation })
   }
 
   status(): ShellStatus {
-    const { state, generation, lagMs } = this.#primary.status(monotonicMs())
+    const { state, generation, backup, lagMs } = this.#primary.status(monotonicMs())
     const phases = {
       new: 'starting',
       claiming: 'starting',
@@ -92,7 +97,7 @@ export class PrimaryShell implements Shell {
     } as const
     const phase = phases[state]
     const protection = state === 'protected' ? 'protected' : phase === 'starting' ? 'starting' : 'unprotected'
-    return { role: 'primary', phase, generation, protection, lagMs }
+    return { role: 'primary', phase, generation, protection, peer: backup, lagMs }
   }
 
   #handle(event: PrimaryEvent): void {
@@ -149,6 +154,7 @@ export class PrimaryShell implements Shell {
 
   #report(report: PrimaryReport): void {
     const { type, ...details } = report
+    if (type === 'protected' || type === 'not-admitted') this.#parts.admitted(type === 'protected')
     if (report.type === 'halted' && (report.reason === 'stopped' || report.reason === 'power-off')) {
       this.#parts.event('stopped', details)
     } else {

@@ -14,10 +14,12 @@ export interface ReplayedSlice {
 
 export class ReplayCpu {
   readonly #replayer: Replayer
-  readonly #decoder = new FrameDecoder()
+  readonly #decoder: FrameDecoder
 
-  constructor(machine: Machine) {
-    this.#replayer = new Replayer(machine)
+  /** `cursor` is where the log begins. */
+  constructor(machine: Machine, cursor: FrameCursor) {
+    this.#replayer = new Replayer(machine, { cursor })
+    this.#decoder = new FrameDecoder(cursor)
   }
 
   /** Where the log continues. */

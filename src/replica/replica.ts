@@ -4,15 +4,18 @@
  */
 import { ControlServer } from '../control/server.ts'
 import { rarpAnnouncement } from '../net/announce.ts'
-import { openDirectoryStore } from '../store/directory.ts'
+import { openStore } from '../store/open.ts'
 import type { Store } from '../store/store.ts'
 import { testAndSet } from './arbiter.ts'
 import { BackupShell } from './backup-shell.ts'
 import { ChannelSockets } from './channel.ts'
-import type { ReplicaConfig } from './config.ts'
+import { CloneReceiver } from './clone-receiver.ts'
+import { CloneSender } from './clone-sender.ts'
+import type { CloneOrder, ReplicaConfig } from './config.ts'
 import { ConsoleHub } from './console-hub.ts'
 import { replicaRoutes } from './control-routes.ts'
 import { Cpu } from './cpu.ts'
+import { ReplicaError } from './errors.ts'
 import { type EventDetails, EventLog, type EventType } from './event-log.ts'
 import { HeartbeatSocket } from './heartbeat-socket.ts'
 import { HeldOutputs } from './held-outputs.ts'
@@ -22,8 +25,9 @@ import { connectNetwork } from './network.ts'
 import { Outside } from './outside.ts'
 import { PrimaryShell } from './primary-shell.ts'
 import { raiseThread } from './priority.ts'
-import type { ReplicaParts, Shell } from './shell.ts'
+import type { ReplicaParts, Shell, ShellStatus } from './shell.ts'
 import { PRODUCT_MACHINE, type Standby } from './standby.ts'
+import { type SavedState, StateSaver } from './state-saver.ts'
 import type { ReplicaStatus } from './status.ts'
 import type { CpuReport } from './thread-messages.ts'
 import { monotonicMs } from './thread-messages.ts'
@@ -42,6 +46,11 @@ export class Replica {
   #parts: ReplicaParts | null = null
   #shell: Shell | null = null
   #log: LogKeeper | null = null
+  /** While this machine is being cloned onto another host. */
+  #sender: CloneSender | null = null
+  /** While this replica is being made a clone. */
+  #receiver: CloneReceiver | null = null
+  #saver: StateSaver | null = null
   #control: ControlServer | null = null
   #tickTimer: NodeJS.Timeout | null = null
   #tickMs = 0
@@ -65,10 +74,13 @@ export class Replica {
 
   async #start(standby: Standby | null): Promise<void> {
     const config = this.#config
-    this.#store = await openDirectoryStore(config.storeDirectory)
-    const machine = await loadMachine(config)
+    this.#store = await openStore(config.store)
+    // What a clone is comes with its state.
+    const machine = config.cloned ? null : await loadMachine(config)
     const snapshot = config.start?.snapshot ?? null
-    if (config.role === 'backup') this.#log = await LogKeeper.begin(config.logFile, machine, snapshot)
+    if (config.role === 'backup' && machine !== null) {
+      this.#log = await LogKeeper.begin(config.logFile, machine, snapshot)
+    }
     const network = await connectNetwork(config, {
       frameArrived: (frame) => this.#parts?.outside.frameArrived(frame),
       fenced: (reason) => this.#fenced(reason),
@@ -85,7 +97,8 @@ export class Replica {
       this.#drive((shell) => shell.heartbeat(heartbeat)),
     )
     if (config.role === 'backup') this.#channelPort = await channels.listen(config.address)
-    const outside = new Outside(network, this.#console, rarpAnnouncement(machine.nics[0].mac))
+    if (config.cloned) this.#receiver = await this.#awaitClone()
+    const outside = new Outside(network, this.#console, rarpAnnouncement(Buffer.from(config.mac, 'hex')))
     const raised = standby?.raised ?? (await raiseThread(process.pid, { inherited: false }))
     const cpu = Cpu.start({
       machineModule: config.machineModule ?? PRODUCT_MACHINE.href,
@@ -99,6 +112,7 @@ export class Replica {
       onReport: (report) => this.#cpuReported(report),
     })
     outside.attach(cpu)
+    this.#receiver?.attach(cpu)
     this.#parts = {
       config,
       cpu,
@@ -109,10 +123,11 @@ export class Replica {
       logVolume: { frames: 0, bytes: 0 },
       testAndSet: (generation, winner) => testAndSet(this.#store!, config.vm, generation, winner),
       event: (type, details) => this.#event(type, details),
+      admitted: (isBackup) => this.#sender?.admitted(isBackup),
       wentLive: (generation, sequence) => this.#wentLive(generation, sequence),
       end: (reason) => void this.#end(reason, 0),
     }
-    this.#shell = this.#firstShell(this.#parts)
+    if (!config.cloned) this.#shell = this.#firstShell(this.#parts)
     this.#control = await ControlServer.listen(config.controlSocket, ...replicaRoutes(this))
     this.#event('started', { role: config.role, generation: config.generation, pid: process.pid })
     this.#drive((shell) => shell.start())
@@ -124,8 +139,25 @@ export class Replica {
 
   #firstShell(parts: ReplicaParts): Shell {
     const { role, peer, generation } = this.#config
-    if (role === 'backup') return new BackupShell(parts)
+    if (role === 'backup') return new BackupShell(parts, 0)
     return new PrimaryShell(parts, peer === null ? 'alone' : 'protected', generation, 0)
+  }
+
+  #awaitClone(): Promise<CloneReceiver> {
+    const { address, vm, replica, generation } = this.#config
+    return CloneReceiver.listen(address, {
+      vm,
+      replica,
+      generation,
+      begun: ({ sequence }) => {
+        this.#shell = new BackupShell(this.#parts!, sequence)
+        this.#shell.start()
+      },
+      failed: ({ message }) => {
+        this.#event('halted', { reason: 'clone-broken', detail: message, pid: process.pid })
+        void this.#end('clone-broken', 0)
+      },
+    })
   }
 
   get console(): ConsoleHub {
@@ -135,7 +167,7 @@ export class Replica {
   status(): ReplicaStatus {
     const { vm, host, replica } = this.#config
     const { cpu, heartbeats, logVolume } = this.#parts!
-    const shell = this.#shell!.status()
+    const shell = this.#shell?.status() ?? this.#awaitingStatus()
     return {
       vm,
       host,
@@ -143,14 +175,23 @@ export class Replica {
       replica,
       ...shell,
       phase: this.#ended ? 'ended' : shell.phase,
+      memoryBytes: this.#config.memoryBytes,
       retired: Number(cpu.counters.retired),
       guestSeconds: Number(cpu.counters.guestClock) / 1e7,
       mips: cpu.counters.instructionsPerMs / 1000,
       logFrames: logVolume.frames,
       logBytes: logVolume.bytes,
       channelPort: this.#channelPort,
+      clonePort: this.#receiver?.port ?? 0,
+      clone: this.#sender?.progress ?? null,
       heartbeatPort: heartbeats.port,
     }
+  }
+
+  /** Of a clone that has not heard from its source yet. */
+  #awaitingStatus(): ShellStatus {
+    const { role, generation } = this.#config
+    return { role, phase: 'starting', generation, protection: 'starting', peer: null, lagMs: null }
   }
 
   /** Lets the guest shut down by itself if it can within `graceMs`; else, or with 0, its power is cut. */
@@ -172,6 +213,73 @@ export class Replica {
     setTimeout(() => this.#typePowerOff(pieces, next), POWER_OFF_PIECE_MS)
   }
 
+  /**
+   * Clones the machine, which runs alone, onto the replica that waits for it there, and makes that its backup. Begins, and
+   * tells by the status and by events how it goes. Throws CLONE_NOT_POSSIBLE.
+   */
+  clone(order: CloneOrder): void {
+    const shell = this.#loneShell()
+    const { cpu, channels, heartbeats } = this.#parts!
+    const { peer, replica } = order
+    this.#event('cloning', { to: peer.host, replica })
+    this.#sender = new CloneSender({
+      vm: this.#config.vm,
+      generation: shell.status().generation,
+      order,
+      cpu,
+      admit: ({ sequence }) => this.#drive(() => shell.admit(replica, sequence)),
+      call: () => {
+        heartbeats.sendTo({ address: peer.address, port: peer.heartbeatPort })
+        channels.call(peer.address, peer.channelPort)
+      },
+      ended: (outcome, reason, figures) => {
+        this.#sender = null
+        const to = { to: peer.host, ...rounded({ ...figures }) }
+        if (outcome === 'cloned') {
+          this.#event('cloned', to)
+          return
+        }
+        channels.callOff()
+        // Of a machine that is alone this only ends the waiting for the clone.
+        this.#drive(() => shell.operation('unprotect'))
+        this.#event('clone-failed', { ...to, detail: reason?.message ?? '' })
+      },
+    })
+  }
+
+  /** Writes the machine as of now into a snapshot file, while it goes on. Throws CLONE_NOT_POSSIBLE; rejects when it fails. */
+  async save(path: string): Promise<SavedState> {
+    const isLive = this.#shell?.status().phase === 'running'
+    if (!isLive || this.#sender !== null || this.#saver !== null) {
+      throw new ReplicaError('CLONE_NOT_POSSIBLE', 'The machine does not run here, or is being copied.')
+    }
+    this.#saver = new StateSaver(path, this.#parts!.cpu)
+    try {
+      return await this.#saver.saved
+    } finally {
+      this.#saver = null
+    }
+  }
+
+  #loneShell(): PrimaryShell {
+    const shell = this.#shell
+    const status = shell?.status()
+    const isAlone = status?.phase === 'running' && status.protection === 'unprotected'
+    if (!(shell instanceof PrimaryShell) || !isAlone || this.#sender !== null || this.#saver !== null) {
+      throw new ReplicaError(
+        'CLONE_NOT_POSSIBLE',
+        `${this.#config.vm} does not run here, is not alone, or is being copied.`,
+      )
+    }
+    return shell
+  }
+
+  /** Lets the backup go, or gives up a clone that is being made. Resolves at once. */
+  unprotect(): void {
+    if (this.#sender !== null) this.#sender.cancel()
+    else this.#drive((shell) => shell.operation('unprotect'))
+  }
+
   failover(): void {
     this.#drive((shell) => shell.operation('failover'))
   }
@@ -189,6 +297,15 @@ export class Replica {
 
   #cpuReported(report: CpuReport): void {
     switch (report.kind) {
+      case 'ready':
+        this.#receiver?.restored()
+        return
+      case 'clone-refused':
+      case 'clone-begun':
+      case 'clone-piece':
+        this.#sender?.reported(report)
+        this.#saver?.reported(report)
+        return
       case 'live':
         for (const request of report.pending) this.#parts?.outside.answer(request)
         this.#reportLive()
@@ -196,6 +313,7 @@ export class Replica {
       case 'failed':
         this.#event('failed', { code: report.code, detail: report.message })
         process.stderr.write(`error ${report.code}: ${report.message}\nnext: ${report.next}\n`)
+        this.#receiver?.fail(new ReplicaError('CLONE_BROKEN', `${report.code}: ${report.message}`))
         // Like any crash, this is for the other replica to survive; an orderly end would take it along.
         void this.#exit(1)
         return
@@ -244,6 +362,9 @@ export class Replica {
     process.stderr.write(`ended: ${reason}\n`)
     this.#ended = true
     if (reason !== 'diverged') this.#log?.discard()
+    this.#sender?.cancel()
+    this.#saver?.cancel()
+    this.#receiver?.close()
     this.#parts?.channels.end()
     this.#parts?.outside.close()
     await this.#exit(code)

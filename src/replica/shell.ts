@@ -25,6 +25,8 @@ export interface ReplicaParts {
   readonly logVolume: { frames: number; bytes: number }
   testAndSet(generation: number, winner: string): Promise<TestAndSetOutcome>
   event(type: EventType, details: EventDetails): void
+  /** A replica that was to become the backup is it now, or was given up. */
+  admitted(isBackup: boolean): void
   /** The backup won and its machine is live: from here on another shell drives this replica. */
   wentLive(generation: number, sequence: number): void
   /** Ends the process in good order. */
@@ -32,7 +34,10 @@ export interface ReplicaParts {
 }
 
 /** What a shell tells of the replica's status. */
-export type ShellStatus = Pick<ReplicaStatus, 'role' | 'phase' | 'generation' | 'protection' | 'lagMs'>
+export type ShellStatus = Pick<
+  ReplicaStatus,
+  'role' | 'phase' | 'generation' | 'protection' | 'peer' | 'lagMs'
+>
 
 export interface Shell {
   start(): void
@@ -43,7 +48,7 @@ export interface Shell {
   channelMessage(connection: number, message: ChannelMessage): void
   channelClosed(connection: number): void
   heartbeat(heartbeat: Heartbeat): void
-  operation(operation: 'stop' | 'failover'): void
+  operation(operation: 'stop' | 'failover' | 'unprotect'): void
   status(): ShellStatus
 }
 

@@ -18,6 +18,10 @@ export const replicaStatusSchema = z.object({
   generation: z.int(),
   /** Whether a backup holds the log up to now. */
   protection: z.enum(['protected', 'unprotected', 'starting']),
+  /** The other replica of a pair: the host's name, a slash, and which incarnation. */
+  peer: z.string().nullable(),
+  /** Guest RAM. */
+  memoryBytes: z.int(),
   /** Execution lag of the backup as the primary sees it; null when there is no pair. */
   lagMs: z.number().nullable(),
   /** Instructions retired since power-on. */
@@ -31,6 +35,19 @@ export const replicaStatusSchema = z.object({
   logBytes: z.int(),
   /** Where a backup listens; 0 for others. */
   channelPort: z.int(),
+  /** Where a backup that is to be cloned waits for its state; 0 for others. */
+  clonePort: z.int(),
+  /** The clone that is being made of a live machine; null when there is none. */
+  clone: z
+    .object({
+      host: z.string(),
+      phase: z.enum(['connecting', 'sending', 'restoring', 'joining']),
+      pages: z.int(),
+      pagesLeft: z.int(),
+      sentBytes: z.int(),
+      elapsedMs: z.number(),
+    })
+    .nullable(),
   heartbeatPort: z.int(),
 })
 

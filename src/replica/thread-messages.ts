@@ -5,6 +5,7 @@
 import { deserialize, serialize } from 'node:v8'
 import type { MachineConfig } from '../machine/config.ts'
 import type { MachineInput, MachineOutput } from '../machine/io.ts'
+import type { FrameCursor } from '../replay/frame.ts'
 import type { Boot } from './config.ts'
 import type { Request } from './pending-requests.ts'
 
@@ -20,6 +21,16 @@ export type CpuCommand =
   | { readonly kind: 'run'; readonly run: boolean }
   /** The share of a core a live machine may use, above 0 up to 1. */
   | { readonly kind: 'throttle'; readonly share: number }
+  /** Give the state of the live machine as of now away, piece by piece, while it goes on. Answered by `clone-begun`. */
+  | { readonly kind: 'clone' }
+  /** So many more pages may be reported: those before have left. */
+  | { readonly kind: 'clone-credit'; readonly pages: number }
+  /** Give no more of it away. */
+  | { readonly kind: 'clone-cancel' }
+  /** To a machine that is to be a clone: where its log goes on, then the bytes of its state, then that they are all. */
+  | { readonly kind: 'clone-cursor'; readonly cursor: FrameCursor }
+  | { readonly kind: 'clone-state'; readonly bytes: Uint8Array }
+  | { readonly kind: 'clone-end' }
 
 /** From the CPU thread. */
 export type CpuReport =
@@ -45,8 +56,28 @@ export type CpuReport =
   | { readonly kind: 'diverged'; readonly sequence: number; readonly message: string }
   /** Answers `go-live`, or the machine was live at once; `pending` was asked of the outside and not answered in the log. */
   | { readonly kind: 'live'; readonly pending: readonly Request[] }
+  /** The machine is captured behind the frame before `cursor`, which was reported already; pieces follow. */
+  | {
+      readonly kind: 'clone-begun'
+      readonly cursor: FrameCursor
+      readonly pages: number
+      readonly stopMs: number
+    }
+  /** This machine cannot be cloned; it runs on. */
+  | { readonly kind: 'clone-refused'; readonly message: string }
+  /** Bytes of the state; the last of them when no page is left. The machine stood still for `stopMs` meanwhile. */
+  | {
+      readonly kind: 'clone-piece'
+      readonly bytes: Uint8Array
+      readonly pages: number
+      readonly pagesLeft: number
+      readonly stopMs: number
+    }
   /** The CPU thread gave up; nothing follows. */
   | { readonly kind: 'failed'; readonly code: string; readonly message: string; readonly next: string }
+
+/** What a copy of the running machine is made of. */
+export type CopyReport = Extract<CpuReport, { kind: 'clone-begun' | 'clone-piece' | 'clone-refused' }>
 
 export function encodeCommand(command: CpuCommand): Uint8Array {
   return serialize(command)
@@ -74,7 +105,8 @@ export interface PreparedThreadData {
 export interface CpuThreadData {
   /** URL of the module that exports `createMachine`. */
   readonly machineModule: string
-  readonly machine: MachineConfig
+  /** Null for a clone: its configuration comes with its state, in commands. */
+  readonly machine: MachineConfig | null
   /** Path of the snapshot that `machine` goes on from; null from power-on. */
   readonly snapshot: string | null
   /** What the machine takes in when it is live and the log is still empty. */

@@ -1,0 +1,167 @@
+/**
+ * The I/O thread's part of becoming a clone: waits for the source's connection, hands the state on to the CPU thread, and
+ * tells the source when the machine stands. A clone whose source goes away before it is the backup is of no use.
+ */
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { promisify } from 'node:util'
+import { type ZstdOptions, zstdDecompress } from 'node:zlib'
+import {
+  CloneDecoder,
+  type CloneHeader,
+  type CloneMessage,
+  encodeCloneMessage,
+  STATE_BYTES_MAX,
+} from './clone-codec.ts'
+import type { Cpu } from './cpu.ts'
+import { ReplicaError } from './errors.ts'
+
+const unpack = promisify<Uint8Array, ZstdOptions, Buffer>(zstdDecompress)
+
+/** Connections that have not said yet that they are the source: scanners, or a source that calls again. */
+const CONNECTIONS_MAX = 4
+/** A source connects when it is about to send. */
+const HEADER_MS_MAX = 10_000
+
+export interface CloneReceiverOptions {
+  readonly vm: string
+  readonly replica: string
+  readonly generation: number
+  /** The source is there: the log goes on where the header says. */
+  begun(header: CloneHeader): void
+  /** There will be no pair. */
+  failed(reason: ReplicaError): void
+}
+
+export class CloneReceiver {
+  readonly #options: CloneReceiverOptions
+  readonly #server: Server
+  readonly #connections = new Set<Socket>()
+  #source: Socket | null = null
+  #cpu: Cpu | null = null
+  /** The source has said that the pair stands, or this side has given up. */
+  #isOver = false
+
+  private constructor(options: CloneReceiverOptions) {
+    this.#options = options
+    this.#server = createServer({ noDelay: true }, (socket) => this.#connected(socket))
+  }
+
+  /** Rejects with LISTEN_FAILED. */
+  static async listen(address: string, options: CloneReceiverOptions): Promise<CloneReceiver> {
+    const receiver = new CloneReceiver(options)
+    await new Promise<void>((resolve, reject) => {
+      receiver.#server.once('error', (error) =>
+        reject(new ReplicaError('LISTEN_FAILED', `${address}: ${error.message}`, { cause: error })),
+      )
+      receiver.#server.listen(0, address, resolve)
+    })
+    return receiver
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo | null)?.port ?? 0
+  }
+
+  /** Where the state goes. Before the first connection. */
+  attach(cpu: Cpu): void {
+    this.#cpu = cpu
+  }
+
+  /** The machine stands in the state that was sent. */
+  restored(): void {
+    this.#write({ kind: 'restored' })
+  }
+
+  /** Tells the source, if there is one, why there will be no clone. */
+  fail(reason: ReplicaError): void {
+    if (this.#isOver) return
+    this.#write({ kind: 'failed', failure: { code: reason.code, message: reason.message.slice(0, 4096) } })
+    this.close()
+  }
+
+  close(): void {
+    this.#isOver = true
+    this.#server.close()
+    for (const socket of this.#connections) socket.end()
+  }
+
+  #connected(socket: Socket): void {
+    socket.on('error', () => socket.destroy())
+    if (this.#connections.size >= CONNECTIONS_MAX) {
+      socket.destroy()
+      return
+    }
+    this.#connections.add(socket)
+    const timer = setTimeout(() => socket.destroy(), HEADER_MS_MAX)
+    void this.#read(socket, timer).catch((error: unknown) => {
+      const detail = error instanceof Error ? error.message : String(error)
+      this.#ended(socket, new ReplicaError('CLONE_BROKEN', `The source of the clone: ${detail}`))
+    })
+  }
+
+  async #read(socket: Socket, headerTimer: NodeJS.Timeout): Promise<void> {
+    const decoder = new CloneDecoder()
+    try {
+      for await (const chunk of socket as AsyncIterable<Buffer>) {
+        for (const message of decoder.push(chunk)) {
+          if (this.#source === null) clearTimeout(headerTimer)
+          await this.#message(socket, message)
+        }
+      }
+    } finally {
+      clearTimeout(headerTimer)
+    }
+    this.#ended(socket, new ReplicaError('CLONE_BROKEN', 'The source of the clone has gone away.'))
+  }
+
+  async #message(socket: Socket, message: CloneMessage): Promise<void> {
+    if (this.#source !== socket) {
+      if (message.kind !== 'header' || this.#source !== null || !this.#isExpected(message.header)) {
+        throw new ReplicaError('CLONE_REFUSED', 'this clone is not meant for it')
+      }
+      this.#source = socket
+      this.#options.begun(message.header)
+      const { sequence, clock, clockRate } = message.header
+      this.#cpu?.send({ kind: 'clone-cursor', cursor: { sequence, clock: BigInt(clock), clockRate } })
+      return
+    }
+    switch (message.kind) {
+      case 'state':
+        return this.#state(message.bytes)
+      case 'packed-state':
+        return this.#state(await unpack(message.bytes, { maxOutputLength: STATE_BYTES_MAX }))
+      case 'end':
+        this.#cpu?.send({ kind: 'clone-end' })
+        return
+      case 'bound':
+        this.#isOver = true
+        this.#server.close()
+        return
+      default:
+        throw new ReplicaError('CLONE_NONSENSE', `it says ${message.kind}`)
+    }
+  }
+
+  /** Reads no more from the network than the machine takes in. */
+  async #state(bytes: Uint8Array): Promise<void> {
+    this.#cpu?.send({ kind: 'clone-state', bytes })
+    await this.#cpu?.flushed()
+  }
+
+  #isExpected(header: CloneHeader): boolean {
+    const { vm, replica, generation } = this.#options
+    return header.vm === vm && header.replica === replica && header.generation === generation
+  }
+
+  #ended(socket: Socket, reason: ReplicaError): void {
+    this.#connections.delete(socket)
+    socket.destroy()
+    if (socket !== this.#source || this.#isOver) return
+    this.#isOver = true
+    this.#options.failed(reason)
+  }
+
+  #write(message: CloneMessage): void {
+    for (const piece of encodeCloneMessage(message)) this.#source?.write(piece)
+  }
+}
