@@ -1,5 +1,6 @@
 /** What a protected pair takes of its hosts: CPU, log and memory, while the guest idles and while its Redis is busy. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { replicasOf } from '../src/cluster/host-directory.ts'
 import { readClusterState } from '../src/cluster/lifecycle.ts'
 import type { ReplicaStatus } from '../src/replica/status.ts'
 import { startRedisGuest } from '../test/redis-guest.ts'
@@ -89,7 +90,7 @@ export async function measureIdle(rounds: number): Promise<Report> {
 }
 
 async function usage(world: TestCluster, during: () => Promise<void>): Promise<Usage> {
-  const { pid: gateway } = readClusterState(world.cluster.layout)!.gateway
+  const { pid: gateway } = readClusterState(world.cluster.layout)!.gateway!
   const before = await replicas(world)
   const [primaryBefore, backupBefore] = [cpuSeconds(before.primary.pid), cpuSeconds(before.backup.pid)]
   const gatewayBefore = cpuSeconds(gateway)
@@ -111,7 +112,7 @@ async function usage(world: TestCluster, during: () => Promise<void>): Promise<U
 }
 
 async function replicas(world: TestCluster): Promise<{ primary: ReplicaStatus; backup: ReplicaStatus }> {
-  const all = (await world.cluster.hosts()).flatMap((host) => host.replicas)
+  const all = replicasOf(await world.cluster.hosts())
   const primary = all.find(({ role }) => role === 'primary')
   const backup = all.find(({ role }) => role === 'backup')
   if (primary === undefined || backup === undefined) throw new Error(`the pair broke:\n${world.logs(NAME)}`)

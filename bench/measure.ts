@@ -24,6 +24,11 @@ const SUBJECTS: { readonly [name: string]: Subject } = {
     roundsDefault: 5,
     load: async () => (await import('./takeover.ts')).measureBackupLoss,
   },
+  clone: {
+    summary: 'a busy guest of 1 GiB is cloned onto another host while it serves',
+    roundsDefault: 5,
+    load: async () => (await import('./clone.ts')).measureClone,
+  },
   stop: {
     summary: 'SIGSTOP of the primary for 5 s, then SIGCONT',
     roundsDefault: 3,

@@ -52,6 +52,15 @@ test.each([
   'console',
   'events',
   'failover',
+  'protect',
+  'unprotect',
+  'migrate',
+  'save',
+  'restore',
+  'host',
+  'host ls',
+  'host drain',
+  'host undrain',
   'image build',
   'image ls',
   'machine run',
@@ -120,7 +129,10 @@ test('from up to down', async () => {
   expect(await understudy('rm', 'web')).toMatchObject({ code: 0, stdout: 'web removed\n' })
 
   const lines = (await understudy('events', '--json')).stdout.trimEnd().split('\n')
-  const events = lines.map((line) => JSON.parse(line))
+  const all = lines.map((line) => JSON.parse(line))
+  // Those of hosts are of no virtual machine.
+  const events = all.filter(({ vm }) => vm !== null)
+  expect(all.filter(({ vm }) => vm === null).map(({ type }) => type)).toEqual(['host-joined', 'host-joined'])
   for (const event of events) {
     expect(event).toMatchObject({ time: expect.any(String), vm: 'web', type: expect.any(String) })
   }

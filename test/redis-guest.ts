@@ -4,6 +4,7 @@ import { RedisCounter } from '../src/cli/redis-counter.ts'
 import { bootOf, POWER_OFF_INPUT, startOf } from '../src/cli/vm-boot.ts'
 import type { VmStatus } from '../src/cluster/vm-status.ts'
 import type { OpenedImage } from '../src/image/directory.ts'
+import type { Start } from '../src/replica/config.ts'
 import type { TestCluster } from './test-cluster.ts'
 
 /** A pair on a machine with few cores boots at half the speed of one. */
@@ -23,6 +24,10 @@ export interface RedisGuest {
 export interface RedisGuestOptions {
   /** Default: true. */
   readonly protect?: boolean
+  /** Default: what the image is meant for. */
+  readonly memoryBytes?: number
+  /** Goes on from there; default: the snapshot of the booted image. */
+  readonly start?: Start
   /** Hears every answer to the client. */
   readonly onAnswer?: (value: number, tookMs: number) => void
 }
@@ -34,12 +39,12 @@ export async function startRedisGuest(
   name: string,
   options: RedisGuestOptions = {},
 ): Promise<RedisGuest> {
-  const memoryBytes = image.manifest.memoryMiB * 1024 * 1024
+  const memoryBytes = options.memoryBytes ?? image.manifest.memoryMiB * 1024 * 1024
   const { publish } = await world.cluster.run({
     name,
     image: image.manifest.name,
     boot: bootOf(image, name, undefined),
-    start: await startOf({ image, name, memoryBytes }),
+    start: options.start ?? (await startOf({ image, name, memoryBytes })),
     powerOffInput: POWER_OFF_INPUT,
     memoryBytes,
     publish: [{ hostPort: 0, guestPort: REDIS_PORT }],

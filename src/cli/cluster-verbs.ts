@@ -39,7 +39,7 @@ export function registerClusterVerbs(program: Command): void {
       const directory = stateDirectory(flags.dir)
       const state = await clusterUp(directory, flags.hosts)
       const hosts = state.hosts.map(({ host, pid }) => `${host} (pid ${pid})`).join(', ')
-      process.stdout.write(`cluster up: ${hosts}, gateway (pid ${state.gateway.pid})\nstate: ${directory}\n`)
+      process.stdout.write(`cluster up: ${hosts}, gateway (pid ${state.gateway?.pid})\nstate: ${directory}\n`)
     })
 
   withDirectory(program.command('down'))

@@ -41,5 +41,5 @@ export function describeEvent(event: UnderstudyEvent): string {
   const words = Object.entries(details)
     .filter(([, value]) => value !== null && value !== '')
     .map(([name, value]) => `${name}=${typeof value === 'number' ? Math.round(value * 10) / 10 : value}`)
-  return `${time.slice(11, 23)} ${vm} ${type} on ${host}: ${words.join(' ')}`
+  return `${time.slice(11, 23)} ${vm ?? 'cluster'} ${type} on ${host}: ${words.join(' ')}`
 }

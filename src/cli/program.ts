@@ -27,6 +27,11 @@ const GROUPS: readonly { readonly verbs: string; readonly load: () => Promise<Re
     verbs: 'stop rm failover run ps info',
     load: async () => (await import('./vm-verbs.ts')).registerVmVerbs,
   },
+  {
+    verbs: 'protect unprotect migrate save restore',
+    load: async () => (await import('./move-verbs.ts')).registerMoveVerbs,
+  },
+  { verbs: 'host', load: async () => (await import('./host-verbs.ts')).registerHostVerbs },
   { verbs: 'console', load: async () => (await import('./console-verb.ts')).registerConsoleVerb },
   { verbs: 'events', load: async () => (await import('./event-verbs.ts')).registerEventVerbs },
   { verbs: 'image', load: async () => (await import('./image-verbs.ts')).registerImageVerbs },

@@ -1,5 +1,6 @@
 /** `run`, `ps`, `info`, `stop`, `rm` and `failover`: the life of virtual machines. */
 import { type Command, InvalidArgumentError } from 'commander'
+import { replicasOf } from '../cluster/host-directory.ts'
 import { formatBytes, parseMemory, parsePublish } from '../cluster/sizes.ts'
 import type { Publish } from '../cluster/vm-record.ts'
 import type { VmStatus } from '../cluster/vm-status.ts'
@@ -145,7 +146,7 @@ function registerInfo(program: Command): void {
     .action(async (name: string, flags: DirectoryFlag & { json: boolean }) => {
       const { status, replicas } = await inCluster(flags, async (cluster) => ({
         status: await cluster.status(name),
-        replicas: (await cluster.hosts()).flatMap((host) => host.replicas).filter(({ vm }) => vm === name),
+        replicas: replicasOf(await cluster.hosts()).filter(({ vm }) => vm === name),
       }))
       if (flags.json) {
         printJson({ ...status, replicas })

@@ -14,6 +14,7 @@ export const replicaOrderSchema = z.object({
   replica: z.string(),
   role: z.enum(['primary', 'backup']),
   generation: z.int().min(1),
+  cloned: z.boolean(),
   peer: peerSchema.nullable(),
   boot: bootSchema.nullable(),
   start: startSchema.nullable(),
@@ -33,8 +34,14 @@ export type ReplicaOrder = z.infer<typeof replicaOrderSchema>
 export const hostStatusSchema = z.object({
   host: z.string(),
   pid: z.int(),
-  /** Address for logging channels and heartbeats. */
+  /** Address for logging channels, clones and heartbeats. */
   address: z.string(),
+  failureDomain: z.string(),
+  /** Memory for guests. */
+  memoryBytes: z.int(),
+  cpus: z.int(),
+  /** Whether the cluster knows it now. */
+  isMember: z.boolean(),
   replicas: z.array(replicaStatusSchema),
 })
 

@@ -1,223 +1,217 @@
 /**
- * The agent of one host: starts replicas, each a process of its own, watches them, and answers for them on its
- * control socket. A replica does not need its agent to live: when the agent dies, its replicas run on, and the
- * next agent finds them by their control sockets.
+ * The agent of one host: a member of the cluster for as long as it runs. It keeps the replicas of its host, answers for
+ * them, and sees to it that the virtual machines whose primaries are here get what is wished of them (`restorer.ts`).
  */
-import type { ChildProcess } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import type { Duplex } from 'node:stream'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { z } from 'zod'
-import { callControl, openStream } from '../control/client.ts'
-import { ControlServer, checked, type Route, type UpgradeRoute } from '../control/server.ts'
-import { socketPath } from '../control/socket-path.ts'
-import type { ReplicaConfig } from '../replica/config.ts'
-import { EventLog } from '../replica/event-log.ts'
-import { type ReplicaStatus, replicaStatusSchema } from '../replica/status.ts'
-import {
-  type HostStatus,
-  type ReplicaOrder,
-  replicaOrderSchema,
-  stopOrderSchema,
-  vmNameSchema,
-} from './agent-api.ts'
-import { endProcess, isAlive, logTail, processOf, rememberProcess, untilReady } from './background.ts'
-import { ClusterError } from './errors.ts'
+import { randomUUID } from 'node:crypto'
+import { type FSWatcher, watch } from 'node:fs'
+import { availableParallelism, totalmem } from 'node:os'
+import { ControlServer } from '../control/server.ts'
+import type { CloneOrder, ReplicaConfig } from '../replica/config.ts'
+import { CLONE_MS_MAX } from '../replica/config.ts'
+import { EventLog, type EventType } from '../replica/event-log.ts'
+import type { ReplicaStatus } from '../replica/status.ts'
+import type { Store } from '../store/store.ts'
+import type { HostStatus, ReplicaOrder as Order } from './agent-api.ts'
+import { agentRoutes } from './agent-routes.ts'
+import { HostDirectory, placementHosts } from './host-directory.ts'
+import type { HostRecord } from './host-record.ts'
 import type { HostLayout } from './layout.ts'
-import { StandbyReplica } from './standby-replica.ts'
-
-/** A replica builds its machine from an image of some tens of megabytes before it answers. */
-const REPLICA_START_MS_MAX = 30_000
-
-/** A replica that has not ended by itself this long after a power cut is killed. */
-const CUT_MS_MAX = 3_000
-
-/** Control sockets answer from memory; one that does not belongs to a stopped or dead process. */
-const STATUS_MS_MAX = 1_000
+import { Membership } from './membership.ts'
+import type { Step } from './reconcile.ts'
+import { ReplicaProcesses } from './replica-processes.ts'
+import { Restorer } from './restorer.ts'
+import { readVmRecord, updateVmRecord } from './vm-record.ts'
 
 export interface AgentOptions {
   readonly host: string
   readonly address: string
+  readonly failureDomain: string
+  /** For guests; null for what the machine has. */
+  readonly memoryBytes: number | null
   readonly layout: HostLayout
-  readonly storeDirectory: string
+  readonly store: Store
+  /** Where replicas find the store. */
+  readonly storeUrl: string
   /** Called when the agent was told to end. */
   readonly onShutdown: () => void
 }
 
 export class HostAgent {
+  readonly replicas: ReplicaProcesses
   readonly #options: AgentOptions
-  /** Replicas this agent started itself, by VM. */
-  readonly #children = new Map<string, ChildProcess>()
-  /** VMs whose replica ends because somebody wished so: its exit is no event. */
-  readonly #ending = new Set<string>()
-  readonly #standby: StandbyReplica
+  readonly #record: HostRecord
+  readonly #hosts: HostDirectory
+  readonly #joined = Promise.withResolvers<void>()
+  #membership: Membership | null = null
+  #restorer: Restorer | null = null
   #server: ControlServer | null = null
+  #events: FSWatcher | null = null
 
   constructor(options: AgentOptions) {
     this.#options = options
-    this.#standby = new StandbyReplica(options.layout)
-    mkdirSync(options.layout.vms, { recursive: true, mode: 0o700 })
+    const { host, address, layout, storeUrl, failureDomain, memoryBytes } = options
+    this.replicas = new ReplicaProcesses({ host, address, layout, store: storeUrl })
+    this.#hosts = new HostDirectory(options.store)
+    this.#record = {
+      host,
+      incarnation: randomUUID(),
+      address,
+      apiPort: null,
+      apiSocket: layout.agentSocket,
+      failureDomain,
+      memoryBytes: memoryBytes ?? totalmem(),
+      cpus: availableParallelism(),
+    }
   }
 
+  /** Resolves when the control socket answers; becoming a member may take longer. */
   async listen(): Promise<void> {
-    this.#server = await ControlServer.listen(this.#options.layout.agentSocket, this.#routes(), [
-      this.#console(),
-    ])
-    this.#standby.prepare()
+    const { layout, store } = this.#options
+    this.#server = await ControlServer.listen(layout.agentSocket, ...agentRoutes(this))
+    this.#membership = Membership.keep({
+      store,
+      record: this.#record,
+      onChange: (isMember, detail) => {
+        if (isMember) this.#joined.resolve()
+        this.#event(null, isMember ? 'host-joined' : 'host-left', { detail })
+      },
+    })
+    this.#restorer = new Restorer(this.#options.host, {
+      replicas: () => this.replicas.statuses(),
+      hosts: async () => placementHosts(await this.#hosts.views()),
+      wish: async (vm) => {
+        const record = await readVmRecord(store, vm)
+        return record === null ? null : { protect: record.protect, ...record.wish }
+      },
+      met: async (vm, met) => {
+        await updateVmRecord(store, vm, (record) => ({
+          ...record,
+          wish: {
+            primary: met.primary ? null : record.wish.primary,
+            backup: met.backup ? null : record.wish.backup,
+          },
+        }))
+      },
+      clone: (machine, to) => this.clone(machine, to),
+      unprotect: (vm) => this.replicas.call(vm, '/v1/unprotect'),
+      failover: (vm) => this.replicas.call(vm, '/v1/failover'),
+      decided: (vm, step) => this.#decided(vm, step),
+      failed: (vm, step, error) => {
+        const detail = error instanceof Error ? error.message : String(error)
+        this.#event(vm, 'clone-failed', { step: step.kind, detail })
+      },
+    })
+    // Replicas write down what happens to them: that is when something may be to be done.
+    this.#events = watch(layout.directory, (_type, name) => {
+      if (name === null || layout.eventsFile.endsWith(name)) this.look()
+    })
+    this.replicas.prepare()
+    this.look()
   }
 
+  /** Resolves when the cluster knows this host. */
+  get joined(): Promise<void> {
+    return this.#joined.promise
+  }
+
+  look(): void {
+    this.#restorer?.look()
+  }
+
+  async status(): Promise<HostStatus> {
+    const { host, address, failureDomain, memoryBytes, cpus } = this.#record
+    const replicas = await this.replicas.statuses()
+    const isMember = this.#membership?.isMember ?? false
+    return { host, pid: process.pid, address, failureDomain, memoryBytes, cpus, isMember, replicas }
+  }
+
+  /** Starts a replica on another host and has the machine that runs here, alone, cloned onto it. */
+  async clone(machine: ReplicaStatus, to: string): Promise<void> {
+    const { vm, generation } = machine
+    const agent = await this.#hosts.client(to)
+    const replica = `${to}/${randomUUID()}`
+    const waiting = await agent.start(cloneOf(this.replicas.config(vm), replica, generation))
+    const { address } = await agent.status()
+    const order: CloneOrder = {
+      replica,
+      peer: {
+        host: to,
+        address,
+        channelPort: waiting.channelPort,
+        heartbeatPort: waiting.heartbeatPort,
+        clonePort: waiting.clonePort,
+      },
+      compressed: !isLoopback(address),
+      bytesPerSecond: null,
+      deadlineMs: CLONE_MS_MAX,
+    }
+    try {
+      await this.replicas.call(vm, '/v1/clone', order)
+    } catch (error) {
+      await agent.remove(vm).catch(() => {})
+      throw error
+    }
+  }
+
+  /** Ends the agent; its replicas run on. */
   async close(): Promise<void> {
+    this.#events?.close()
+    await this.#restorer?.end()
+    await this.#membership?.leave()
     await this.#server?.close()
   }
 
-  #routes(): Route[] {
-    const vmOf = (params: { readonly [name: string]: string }) => checked(vmNameSchema, params.vm)
-    return [
-      { method: 'GET', path: '/v1/host', handle: () => this.#status() },
-      {
-        method: 'POST',
-        path: '/v1/replicas',
-        handle: ({ body }) => this.#start(checked(replicaOrderSchema, body)),
-      },
-      {
-        method: 'POST',
-        path: '/v1/replicas/:vm/stop',
-        handle: ({ params, body }) => this.#stop(vmOf(params), checked(stopOrderSchema, body).graceMs),
-      },
-      {
-        method: 'POST',
-        path: '/v1/replicas/:vm/failover',
-        handle: ({ params }) =>
-          callControl(
-            { socket: this.#socket(vmOf(params)), method: 'POST', path: '/v1/failover' },
-            z.unknown(),
-          ),
-      },
-      { method: 'DELETE', path: '/v1/replicas/:vm', handle: ({ params }) => this.#remove(vmOf(params)) },
-      {
-        method: 'POST',
-        path: '/v1/shutdown',
-        handle: async () => {
-          await Promise.all(this.#vms().map((vm) => this.#stop(vm, 0)))
-          setImmediate(this.#options.onShutdown)
-        },
-      },
-    ]
+  /** Ends the host: every replica's power is cut. */
+  async shutdown(): Promise<void> {
+    await this.#restorer?.end()
+    await Promise.all(this.replicas.vms().map((vm) => this.replicas.stop(vm, 0)))
+    setImmediate(this.#options.onShutdown)
   }
 
-  /** A terminal on the guest's serial console, passed through to the replica. */
-  #console(): UpgradeRoute {
-    return {
-      path: '/v1/replicas/:vm/console',
-      handle: async ({ params, query }, terminal: Duplex) => {
-        const vm = checked(vmNameSchema, params.vm)
-        const replica = await openStream(this.#socket(vm), `/v1/console?${query}`)
-        replica.on('error', () => terminal.destroy())
-        replica.on('close', () => terminal.end())
-        terminal.on('close', () => replica.destroy())
-        terminal.pipe(replica)
-        replica.pipe(terminal)
-      },
+  #decided(vm: string, step: Step): void {
+    switch (step.kind) {
+      case 'clone':
+        return this.#event(vm, 'placed', { role: 'backup', to: step.to, reason: step.reason })
+      case 'wait':
+        return this.#event(vm, 'not-placed', { reason: step.reason })
+      case 'unprotect':
+      case 'failover':
+        return this.#event(vm, 'moving', { step: step.kind, reason: step.reason })
     }
   }
 
-  async #status(): Promise<HostStatus> {
-    const { host, address } = this.#options
-    const statuses = await Promise.all(this.#vms().map((vm) => this.#replicaStatus(vm)))
-    const replicas = statuses.filter((status) => status !== null)
-    return { host, pid: process.pid, address, replicas }
-  }
-
-  /** Null when no process answers for this VM here. */
-  async #replicaStatus(vm: string): Promise<ReplicaStatus | null> {
-    const socket = this.#socket(vm)
-    if (!existsSync(socket)) return null
-    try {
-      return await callControl(
-        { socket, method: 'GET', path: '/v1/status', timeoutMs: STATUS_MS_MAX },
-        replicaStatusSchema,
-      )
-    } catch {
-      return null
-    }
-  }
-
-  /** The replica's process, also one that another agent started or that does not answer; null when there is none. */
-  #process(vm: string): number | null {
-    return processOf(this.#options.layout.vm(vm).pidFile)
-  }
-
-  #vms(): string[] {
-    return readdirSync(this.#options.layout.vms)
-  }
-
-  #socket(vm: string): string {
-    return this.#options.layout.vm(vm).controlSocket
-  }
-
-  async #start(order: ReplicaOrder): Promise<ReplicaStatus> {
-    if (this.#process(order.vm) !== null) {
-      throw new ClusterError('VM_EXISTS', `A replica of ${order.vm} runs on ${this.#options.host} already.`)
-    }
-    const layout = this.#options.layout.vm(order.vm)
-    mkdirSync(layout.directory, { recursive: true, mode: 0o700 })
-    rmSync(layout.controlSocket, { force: true })
-    rmSync(layout.processLog, { force: true })
-    const config: ReplicaConfig = {
-      ...order,
-      host: this.#options.host,
-      address: this.#options.address,
-      storeDirectory: this.#options.storeDirectory,
-      controlSocket: socketPath(layout.controlSocket),
-      eventsFile: this.#options.layout.eventsFile,
-      logFile: layout.divergedLog,
-    }
-    writeFileSync(layout.configFile, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })
-    const child = this.#standby.assign(layout, order.machineModule === null)
-    if (child.pid !== undefined) rememberProcess(layout.pidFile, child.pid)
-    this.#children.set(order.vm, child)
-    this.#ending.delete(order.vm)
-    child.on('exit', (code, signal) => void this.#exited(order.vm, child, code, signal))
-    return await untilReady(child, layout.processLog, REPLICA_START_MS_MAX, () =>
-      this.#replicaStatus(order.vm),
-    )
-  }
-
-  /** A replica that ends by itself has said why in an event of its own; one that was killed could not. */
-  async #exited(vm: string, child: ChildProcess, code: number | null, signal: string | null): Promise<void> {
-    if (this.#children.get(vm) === child) this.#children.delete(vm)
-    if (code === 0 || this.#ending.has(vm)) return
+  #event(vm: string | null, type: EventType, details: { readonly [name: string]: string | number }): void {
     const { layout, host } = this.#options
     const events = new EventLog(layout.eventsFile, vm, host)
-    const detail = signal === null ? logTail(layout.vm(vm).processLog) : ''
-    await events.append('exited', { pid: child.pid ?? 0, code, signal, detail })
-    await events.close()
+    events
+      .append(type, details)
+      .then(() => events.close())
+      .catch((error: Error) => process.stderr.write(`an event could not be written: ${error.message}\n`))
   }
+}
 
-  async #stop(vm: string, graceMs: number): Promise<void> {
-    const pid = this.#process(vm)
-    if (pid === null) return
-    const status = await this.#replicaStatus(vm)
-    this.#ending.add(vm)
-    if (status !== null) {
-      await callControl(
-        {
-          socket: this.#socket(vm),
-          method: 'POST',
-          path: '/v1/stop',
-          body: { graceMs },
-          timeoutMs: STATUS_MS_MAX,
-        },
-        z.unknown(),
-      ).catch(() => {})
-      const deadlineMs = performance.now() + graceMs + CUT_MS_MAX
-      while (isAlive(pid) && performance.now() < deadlineMs) await sleep(20)
-    }
-    await endProcess(pid, 0)
+/** The order for a replica that shall become a clone of the one with this configuration. */
+function cloneOf(config: ReplicaConfig, replica: string, generation: number): Order {
+  return {
+    vm: config.vm,
+    replica,
+    role: 'backup',
+    generation,
+    cloned: true,
+    peer: null,
+    boot: config.boot,
+    start: null,
+    memoryBytes: config.memoryBytes,
+    powerOffInput: config.powerOffInput,
+    mac: config.mac,
+    rngSeed: config.rngSeed,
+    epochMs: config.epochMs,
+    gatewayAddress: config.gatewayAddress,
+    gatewayToken: config.gatewayToken,
+    machineModule: config.machineModule,
   }
+}
 
-  async #remove(vm: string): Promise<void> {
-    await this.#stop(vm, 0)
-    rmSync(this.#options.layout.vm(vm).directory, { recursive: true, force: true })
-  }
+function isLoopback(address: string): boolean {
+  return address.startsWith('127.') || address === '::1'
 }

@@ -2,17 +2,19 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { callControl, openStream } from '../control/client.ts'
 import { GatewayClient } from '../net/gateway-control.ts'
 import { GUEST_MAC } from '../net/passt.ts'
 import type { Boot, Peer, Start } from '../replica/config.ts'
-import { replicaStatusSchema } from '../replica/status.ts'
-import { openDirectoryStore } from '../store/directory.ts'
+import type { SavedState } from '../replica/state-saver.ts'
+import { openStore } from '../store/open.ts'
 import type { Store } from '../store/store.ts'
-import { doneSchema, type HostStatus, hostStatusSchema, type ReplicaOrder } from './agent-api.ts'
+import type { ReplicaOrder } from './agent-api.ts'
 import { ClusterError } from './errors.ts'
+import { readGatewayRecord } from './gateway-record.ts'
+import { HostDirectory, type HostView, placementHosts, replicasOf } from './host-directory.ts'
+import { checkHostName, setDraining } from './host-record.ts'
 import { ClusterLayout } from './layout.ts'
-import { gatewayControlAddress, readClusterState } from './lifecycle.ts'
+import { readClusterState } from './lifecycle.ts'
 import { place } from './placement.ts'
 import {
   checkVmName,
@@ -22,17 +24,18 @@ import {
   nextGeneration,
   type Publish,
   readVmRecord,
+  updateVmRecord,
   type VmRecord,
 } from './vm-record.ts'
 import { type VmStatus, vmStatus } from './vm-status.ts'
 
-/** Starting a replica builds its machine from the image. */
-const START_MS_MAX = 60_000
 /** From two started replicas to a pair that stands takes one connection and one test-and-set. */
 const PAIR_MS_MAX = 10_000
+/** A clone of the largest guest over a slow network, and one more when the first host fails. */
+const MOVE_MS_MAX = 150_000
 const LOOK_MS = 20
-/** On top of the guest's own time to shut down. */
-const STOP_MARGIN_MS = 10_000
+/** A move takes seconds; what is shown of it need not be newer. */
+const PROGRESS_MS = 100
 
 export interface RunOptions {
   readonly name: string
@@ -53,17 +56,18 @@ export interface RunOptions {
   readonly machineModule?: string
 }
 
+/** Called now and then with how things stand, while something takes its time. */
+export type OnProgress = (status: VmStatus) => void
+
 export class Cluster {
   readonly layout: ClusterLayout
   readonly #store: Store
-  readonly #gateway: GatewayClient
-  readonly #hosts: readonly string[]
+  readonly #hosts: HostDirectory
 
-  private constructor(layout: ClusterLayout, store: Store, hosts: readonly string[]) {
+  private constructor(layout: ClusterLayout, store: Store) {
     this.layout = layout
     this.#store = store
-    this.#hosts = hosts
-    this.#gateway = new GatewayClient(gatewayControlAddress(layout))
+    this.#hosts = new HostDirectory(store)
   }
 
   /** Throws CLUSTER_NOT_UP. */
@@ -71,44 +75,28 @@ export class Cluster {
     const layout = new ClusterLayout(directory)
     const state = readClusterState(layout)
     if (state === null) throw new ClusterError('CLUSTER_NOT_UP', `No cluster runs in ${directory}.`)
-    const store = await openDirectoryStore(layout.store)
-    return new Cluster(
-      layout,
-      store,
-      state.hosts.map(({ host }) => host),
-    )
+    return new Cluster(layout, await openStore(state.store))
   }
 
   async close(): Promise<void> {
     await this.#store.close()
   }
 
-  /** The hosts whose agents answer. */
-  async hosts(): Promise<HostStatus[]> {
-    const answers = await Promise.all(
-      this.#hosts.map((host) =>
-        callControl({ socket: this.#agent(host), method: 'GET', path: '/v1/host' }, hostStatusSchema).catch(
-          () => null,
-        ),
-      ),
-    )
-    return answers.filter((answer) => answer !== null)
+  /** The hosts that the cluster knows, with what their agents say. */
+  hosts(): Promise<HostView[]> {
+    return this.#hosts.views()
   }
 
   async list(): Promise<VmStatus[]> {
     const [records, hosts] = await Promise.all([listVmRecords(this.#store), this.hosts()])
-    const replicas = hosts.flatMap((host) => host.replicas)
+    const replicas = replicasOf(hosts)
     return records.map((record) => vmStatus(record, replicas))
   }
 
   /** Throws VM_NOT_FOUND. */
   async status(name: string): Promise<VmStatus> {
     const record = await this.#record(name)
-    const hosts = await this.hosts()
-    return vmStatus(
-      record,
-      hosts.flatMap((host) => host.replicas),
-    )
+    return vmStatus(record, replicasOf(await this.hosts()))
   }
 
   /** Throws VM_NAME_INVALID, or VM_EXISTS for a name that is taken. */
@@ -121,28 +109,27 @@ export class Cluster {
   /** Starts a virtual machine; resolves when it runs, and is protected if it shall be. Cleans up when it fails. */
   async run(options: RunOptions): Promise<VmStatus> {
     await this.checkNew(options.name)
-    const hosts = await this.hosts()
-    const placement = place(
-      hosts.map(({ host, replicas }) => ({ host, replicas: replicas.length })),
-      options.protect,
-    )
+    const { memoryBytes, protect } = options
+    const placement = place(placementHosts(await this.hosts()), { memoryBytes, protect })
     const generation = await nextGeneration(this.#store, options.name)
+    const gateway = await this.#gateway()
     // Ports first: the commonest reason not to start, and nothing is there yet to be taken back.
-    const { token, publish } = await this.#gateway.add({
+    const { token, publish } = await gateway.add({
       vm: options.name,
       publish: options.publish.map(({ hostPort, guestPort }) => ({ hostPort, guestPort })),
       plainPort: options.plainPort ?? false,
     })
     try {
-      const { linkAddress } = await this.#gateway.info()
+      const { linkAddress } = await gateway.info()
       const mac = Buffer.from(GUEST_MAC).toString('hex')
       const record: VmRecord = {
         name: options.name,
         image: options.image,
-        memoryBytes: options.memoryBytes,
+        memoryBytes,
         mac,
         publish: publish.map(({ hostPort, guestPort }) => ({ hostPort, guestPort })),
-        protect: options.protect,
+        protect,
+        wish: { primary: null, backup: null },
         generation,
         createdAt: new Date().toISOString(),
       }
@@ -150,10 +137,11 @@ export class Cluster {
       const order = {
         vm: options.name,
         generation,
+        cloned: false,
         boot: options.boot,
         start: options.start ?? null,
         powerOffInput: options.powerOffInput,
-        memoryBytes: options.memoryBytes,
+        memoryBytes,
         mac,
         rngSeed: randomBytes(48).toString('hex'),
         epochMs: Date.now(),
@@ -162,9 +150,9 @@ export class Cluster {
         machineModule: options.machineModule ?? null,
       }
       let peer: Peer | null = null
-      if (placement.backup !== null) peer = await this.#startBackup(placement.backup, order)
-      await this.#startReplica(placement.primary, { ...order, role: 'primary', peer })
-      return await this.#untilRunning(options.name, options.protect)
+      if (placement.backup !== null) peer = await this.#startBackup(placement.backup.host, order)
+      await this.#startReplica(placement.primary.host, { ...order, role: 'primary', peer })
+      return await this.#untilRunning(options.name, protect)
     } catch (error) {
       await this.remove(options.name, { force: true }).catch(() => {})
       throw error
@@ -173,19 +161,13 @@ export class Cluster {
 
   async #startBackup(host: string, order: Omit<ReplicaOrder, 'role' | 'peer' | 'replica'>): Promise<Peer> {
     const status = await this.#startReplica(host, { ...order, role: 'backup', peer: null })
-    const { address } = await callControl(
-      { socket: this.#agent(host), method: 'GET', path: '/v1/host' },
-      hostStatusSchema,
-    )
+    const { address } = await (await this.#hosts.client(host)).status()
     return { host, address, channelPort: status.channelPort, heartbeatPort: status.heartbeatPort }
   }
 
-  #startReplica(host: string, order: Omit<ReplicaOrder, 'replica'>) {
-    const body: ReplicaOrder = { ...order, replica: `${host}/${randomUUID()}` }
-    return callControl(
-      { socket: this.#agent(host), method: 'POST', path: '/v1/replicas', body, timeoutMs: START_MS_MAX },
-      replicaStatusSchema,
-    )
+  async #startReplica(host: string, order: Omit<ReplicaOrder, 'replica'>) {
+    const agent = await this.#hosts.client(host)
+    return agent.start({ ...order, replica: `${host}/${randomUUID()}` })
   }
 
   async #untilRunning(name: string, protect: boolean): Promise<VmStatus> {
@@ -196,10 +178,9 @@ export class Cluster {
       // A guest may be quicker than us: it ran, and powered itself off.
       if (status.state === 'stopped') return status
       if (performance.now() > deadlineMs) {
-        const logs = this.#hosts.map((host) => this.layout.host(host).vm(name).processLog).join(' and ')
         throw new ClusterError(
           'VM_START_FAILED',
-          `${name} was not running in ${PAIR_MS_MAX} ms; see ${logs}.`,
+          `${name} was not running in ${PAIR_MS_MAX} ms; see the replica.log of its hosts.`,
         )
       }
       await sleep(LOOK_MS)
@@ -211,60 +192,178 @@ export class Cluster {
     const status = await this.status(name)
     if (status.state === 'stopped') {
       // A guest that powered itself off has left its ports behind.
-      await this.#gateway.remove(name).catch(() => {})
+      await this.#closePorts(name)
       throw new ClusterError('VM_NOT_RUNNING', `${name} does not run.`)
     }
     // The primary first: it tells its backup, which then knows that this is no failure.
     for (const replica of [status.primary, status.backup]) {
-      if (replica !== null) await this.#stopReplica(replica.host, name, graceMs)
+      if (replica !== null) await (await this.#hosts.client(replica.host)).stop(name, graceMs)
     }
-    await this.#gateway.remove(name).catch(() => {})
-  }
-
-  async #stopReplica(host: string, name: string, graceMs: number): Promise<void> {
-    await callControl(
-      {
-        socket: this.#agent(host),
-        method: 'POST',
-        path: `/v1/replicas/${name}/stop`,
-        body: { graceMs },
-        timeoutMs: graceMs + STOP_MARGIN_MS,
-      },
-      doneSchema,
-    )
+    await this.#closePorts(name)
   }
 
   /** Forgets a virtual machine; with `force` also one that runs. Throws VM_RUNNING. */
   async remove(name: string, options: { readonly force: boolean }): Promise<void> {
     const status = await this.status(name)
     if (status.state !== 'stopped' && !options.force) throw new ClusterError('VM_RUNNING', `${name} runs.`)
-    const places = [status.primary?.host, status.backup?.host, ...this.#hosts]
-    for (const host of new Set(places.filter((host) => host !== undefined))) {
-      const call = { socket: this.#agent(host), method: 'DELETE', path: `/v1/replicas/${name}` } as const
-      await callControl({ ...call, timeoutMs: STOP_MARGIN_MS }, doneSchema).catch(() => {})
-    }
-    await this.#gateway.remove(name).catch(() => {})
+    // Before its replicas: nobody shall give it a new backup meanwhile.
     await deleteVmRecord(this.#store, name)
+    const all = (await this.hosts()).map(({ host }) => host)
+    const places = [status.primary?.host, status.backup?.host, ...all]
+    for (const host of new Set(places.filter((host) => host !== undefined))) {
+      await this.#hosts
+        .client(host)
+        .then((agent) => agent.remove(name))
+        .catch(() => {})
+    }
+    await this.#closePorts(name)
   }
 
   /** Hands the virtual machine over to its backup on purpose. Throws VM_NOT_RUNNING or VM_NOT_PROTECTED. */
   async failover(name: string): Promise<void> {
-    const { primary, protection, state } = await this.status(name)
-    if (primary === null || state === 'stopped')
-      throw new ClusterError('VM_NOT_RUNNING', `${name} does not run.`)
+    const { primary, protection } = await this.#running(name)
     if (protection !== 'protected') throw new ClusterError('VM_NOT_PROTECTED', `${name} has no backup now.`)
-    await callControl(
-      { socket: this.#agent(primary.host), method: 'POST', path: `/v1/replicas/${name}/failover` },
-      doneSchema,
+    await (await this.#hosts.client(primary)).failover(name)
+  }
+
+  /** Gives a running virtual machine a backup; resolves when it is protected. Throws VM_NOT_MOVED. */
+  async protect(name: string, onProgress: OnProgress = () => {}): Promise<VmStatus> {
+    await this.#wish(name, (record) => ({ ...record, protect: true }))
+    return this.#until(name, ({ protection }) => protection === 'protected', onProgress)
+  }
+
+  /** Takes the backup away, and none is made any more. */
+  async unprotect(name: string, onProgress: OnProgress = () => {}): Promise<VmStatus> {
+    await this.#wish(name, (record) => ({ ...record, protect: false }))
+    return this.#until(
+      name,
+      ({ backup, protection }) => backup === null && protection === 'unprotected',
+      onProgress,
     )
+  }
+
+  /** Moves one replica of a running virtual machine to another host, live. Throws HOST_NOT_FOUND or VM_NOT_MOVED. */
+  async migrate(
+    name: string,
+    role: 'primary' | 'backup',
+    to: string,
+    onProgress: OnProgress = () => {},
+  ): Promise<VmStatus> {
+    await this.#hosts.client(to)
+    const before = await this.status(name)
+    if (role === 'backup' && before.primary?.host === to) {
+      throw new ClusterError(
+        'VM_NOT_MOVED',
+        `The primary of ${name} is on ${to}: its backup cannot be there.`,
+      )
+    }
+    const record = await this.#wish(name, (record) => ({
+      ...record,
+      wish: { primary: null, backup: null, [role]: to },
+    }))
+    const protection = record.protect || role === 'backup' ? 'protected' : 'unprotected'
+    const isThere = (status: VmStatus) => status[role]?.host === to && status.protection === protection
+    try {
+      return await this.#until(name, isThere, onProgress)
+    } catch (error) {
+      await updateVmRecord(this.#store, name, (record) => ({
+        ...record,
+        wish: { primary: null, backup: null },
+      }))
+      throw error
+    }
+  }
+
+  /** Writes a running virtual machine into a file on the host of its primary, while it runs. */
+  async save(name: string, path: string): Promise<SavedState> {
+    const { primary } = await this.#running(name)
+    return (await this.#hosts.client(primary)).save(name, path)
+  }
+
+  /** Moves everything away from a host, live, and lets nothing come to it. Resolves when it carries nothing. */
+  async drain(host: string, onProgress: (left: number) => void = () => {}): Promise<void> {
+    checkHostName(host)
+    await this.#hosts.client(host)
+    await setDraining(this.#store, host, true)
+    await this.#lookAll()
+    const deadlineMs = performance.now() + MOVE_MS_MAX
+    for (;;) {
+      const view = (await this.hosts()).find((other) => other.host === host)
+      const left = view?.status?.replicas.filter(({ phase }) => phase !== 'ended') ?? []
+      onProgress(left.length)
+      if (left.length === 0) return
+      if (performance.now() > deadlineMs) {
+        const names = left.map(({ vm }) => vm).join(', ')
+        throw new ClusterError('HOST_NOT_DRAINED', `${host} still carries ${names}.`)
+      }
+      await sleep(PROGRESS_MS)
+    }
+  }
+
+  /** Lets things come to a host again. */
+  async undrain(host: string): Promise<void> {
+    checkHostName(host)
+    await setDraining(this.#store, host, false)
+    await this.#lookAll()
   }
 
   /** A terminal on the guest's serial console, wherever it is live. Ends when that replica does. */
   async console(name: string, options: { readonly history: boolean }): Promise<Duplex> {
-    const { primary } = await this.status(name)
-    if (primary === null) throw new ClusterError('VM_NOT_RUNNING', `${name} does not run.`)
-    const query = options.history ? '?history=1' : ''
-    return openStream(this.#agent(primary.host), `/v1/replicas/${name}/console${query}`)
+    const { primary } = await this.#running(name)
+    return (await this.#hosts.client(primary)).console(name, options.history ? '?history=1' : '')
+  }
+
+  /** Changes what is wished of a virtual machine that runs, and tells the host that sees to it. */
+  async #wish(name: string, change: (record: VmRecord) => VmRecord): Promise<VmRecord> {
+    const { primary } = await this.#running(name)
+    const record = await updateVmRecord(this.#store, name, change)
+    await (await this.#hosts.client(primary)).look()
+    return record
+  }
+
+  async #until(
+    name: string,
+    matches: (status: VmStatus) => boolean,
+    onProgress: OnProgress,
+  ): Promise<VmStatus> {
+    const deadlineMs = performance.now() + MOVE_MS_MAX
+    for (;;) {
+      const status = await this.status(name)
+      onProgress(status)
+      if (matches(status)) return status
+      if (status.state === 'stopped') throw new ClusterError('VM_NOT_RUNNING', `${name} has ended meanwhile.`)
+      if (performance.now() > deadlineMs) {
+        throw new ClusterError(
+          'VM_NOT_MOVED',
+          `${name} was not where it shall be in ${MOVE_MS_MAX / 1000} s.`,
+        )
+      }
+      await sleep(PROGRESS_MS)
+    }
+  }
+
+  /** Throws VM_NOT_RUNNING. */
+  async #running(name: string): Promise<{ readonly primary: string; readonly protection: string }> {
+    const { primary, protection, state } = await this.status(name)
+    if (primary === null || state === 'stopped')
+      throw new ClusterError('VM_NOT_RUNNING', `${name} does not run.`)
+    return { primary: primary.host, protection }
+  }
+
+  async #lookAll(): Promise<void> {
+    const hosts = await this.hosts()
+    const clients = await Promise.all(hosts.map(({ host }) => this.#hosts.client(host)))
+    await Promise.all(clients.map((agent) => agent.look().catch(() => {})))
+  }
+
+  async #gateway(): Promise<GatewayClient> {
+    return new GatewayClient((await readGatewayRecord(this.#store)).control)
+  }
+
+  async #closePorts(name: string): Promise<void> {
+    await this.#gateway()
+      .then((gateway) => gateway.remove(name))
+      .catch(() => {})
   }
 
   async #record(name: string): Promise<VmRecord> {
@@ -272,9 +371,5 @@ export class Cluster {
     const record = await readVmRecord(this.#store, name)
     if (record === null) throw new ClusterError('VM_NOT_FOUND', `There is no virtual machine ${name}.`)
     return record
-  }
-
-  #agent(host: string): string {
-    return this.layout.host(host).agentSocket
   }
 }

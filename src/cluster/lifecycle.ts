@@ -2,14 +2,14 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { extname, join } from 'node:path'
 import { z } from 'zod'
-import { callControl } from '../control/client.ts'
 import { socketPath } from '../control/socket-path.ts'
 import { GatewayClient } from '../net/gateway-control.ts'
 import { raiseThread } from '../replica/priority.ts'
 import { openDirectoryStore } from '../store/directory.ts'
-import { doneSchema, hostStatusSchema } from './agent-api.ts'
+import { AgentClient } from './agent-client.ts'
 import { endProcess, isAlive, processOf, startBackground, untilReady } from './background.ts'
 import { ClusterError } from './errors.ts'
+import { writeGatewayRecord } from './gateway-record.ts'
 import { ClusterLayout, type HostLayout } from './layout.ts'
 
 /** More hosts than one machine can stand for. */
@@ -29,9 +29,13 @@ const AGENT_MODULE = new URL(`./agent-main${extension}`, import.meta.url)
 const GATEWAY_MODULE = new URL(`../net/gateway-main${extension}`, import.meta.url)
 
 const clusterStateSchema = z.object({
-  version: z.literal(1),
+  version: z.literal(2),
+  /** URL of the store. */
+  store: z.string(),
+  /** Agents that run from this directory. */
   hosts: z.array(z.object({ host: z.string(), pid: z.int() })),
-  gateway: z.object({ pid: z.int() }),
+  /** The gateway that runs from this directory. */
+  gateway: z.object({ pid: z.int() }).nullable(),
 })
 
 export type ClusterState = z.infer<typeof clusterStateSchema>
@@ -52,32 +56,53 @@ export function gatewayControlAddress(layout: ClusterLayout): string {
   return `unix:${join(layout.gateway, 'gateway.sock')}`
 }
 
-/** Starts a cluster of `count` hosts. Throws CLUSTER_ALREADY_UP when any process of one runs in this directory. */
+/**
+ * Starts a cluster of `count` hosts; of one that is up already, the hosts whose agents are gone. Throws CLUSTER_ALREADY_UP
+ * when nothing is missing.
+ */
 export async function clusterUp(directory: string, count: number): Promise<ClusterState> {
   if (!Number.isInteger(count) || count < 1 || count > HOSTS_MAX) {
     throw new ClusterError('HOST_COUNT_INVALID', `${count} hosts cannot be started.`)
   }
   const layout = new ClusterLayout(directory)
   const before = readClusterState(layout)
-  if (before !== null && [before.gateway, ...before.hosts].some(({ pid }) => isAlive(pid))) {
-    throw new ClusterError('CLUSTER_ALREADY_UP', `A cluster runs in ${directory}.`)
-  }
+  if (before !== null && processesOf(before).some((pid) => isAlive(pid))) return repair(layout, before)
   const names = Array.from({ length: count }, (_, i) => `host-${i + 1}`)
   // The longest path of all: better now than when the first replica starts.
   socketPath(layout.host(names[0]).vm('x'.repeat(40)).controlSocket)
   mkdirSync(layout.gateway, { recursive: true, mode: 0o700 })
-  await (await openDirectoryStore(layout.store, { create: true })).close()
+  const store = await openDirectoryStore(layout.store, { create: true })
   const started: number[] = []
   try {
     const gateway = await startGateway(layout, started)
+    await writeGatewayRecord(store, { control: gatewayControlAddress(layout) })
     const hosts = await Promise.all(names.map((host) => startAgent(layout, host, started)))
-    const state: ClusterState = { version: 1, hosts, gateway }
+    const state: ClusterState = { version: 2, store: layout.store, hosts, gateway }
     writeClusterState(layout, state)
     return state
   } catch (error) {
     await Promise.all(started.map((pid) => endProcess(pid, GATEWAY_END_MS_MAX)))
     throw error
+  } finally {
+    await store.close()
   }
+}
+
+/** Starts the agents that are gone: they find their replicas again, if those live. */
+async function repair(layout: ClusterLayout, before: ClusterState): Promise<ClusterState> {
+  const isGone = before.hosts.filter(({ pid }) => !isAlive(pid))
+  if (isGone.length === 0) {
+    throw new ClusterError('CLUSTER_ALREADY_UP', `A cluster runs in ${layout.directory}.`)
+  }
+  const again = await Promise.all(isGone.map(({ host }) => startAgent(layout, host)))
+  const hosts = before.hosts.map((host) => again.find((other) => other.host === host.host) ?? host)
+  const state = { ...before, hosts }
+  writeClusterState(layout, state)
+  return state
+}
+
+function processesOf({ gateway, hosts }: ClusterState): number[] {
+  return [...(gateway === null ? [] : [gateway]), ...hosts].map(({ pid }) => pid)
 }
 
 async function startGateway(layout: ClusterLayout, started: number[]): Promise<{ pid: number }> {
@@ -91,28 +116,33 @@ async function startGateway(layout: ClusterLayout, started: number[]): Promise<{
   return { pid }
 }
 
-async function startAgent(
+/** Starts the agent of a host, also again after it was killed. */
+export async function startAgent(
   layout: ClusterLayout,
   host: string,
-  started: number[],
+  started: number[] = [],
 ): Promise<{ host: string; pid: number }> {
   const { directory, agentLog, agentSocket } = layout.host(host)
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   rmSync(agentSocket, { force: true })
   const child = startBackground({
     module: AGENT_MODULE,
-    args: [host, ADDRESS, layout.directory],
+    args: ['--host', host, '--address', ADDRESS, '--dir', layout.directory, '--store', layout.store],
     logFile: agentLog,
   })
   if (child.pid !== undefined) started.push(child.pid)
   const { pid } = await untilReady(child, agentLog, START_MS_MAX, () =>
-    callControl({ socket: agentSocket, method: 'GET', path: '/v1/host' }, hostStatusSchema).catch(() => null),
+    new AgentClient({ socket: agentSocket })
+      .status()
+      // Whoever starts a cluster uses it at once.
+      .then((status) => (status.isMember ? status : null))
+      .catch(() => null),
   )
   return { host, pid }
 }
 
 /** Renamed into place, so that no reader finds half of it. */
-function writeClusterState(layout: ClusterLayout, state: ClusterState): void {
+export function writeClusterState(layout: ClusterLayout, state: ClusterState): void {
   const temporary = `${layout.stateFile}.new`
   writeFileSync(temporary, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 })
   renameSync(temporary, layout.stateFile)
@@ -133,21 +163,15 @@ export async function clusterDown(directory: string): Promise<boolean> {
   if (state === null) return false
   await Promise.all(
     state.hosts.map(async ({ host, pid }) => {
-      await callControl(
-        {
-          socket: layout.host(host).agentSocket,
-          method: 'POST',
-          path: '/v1/shutdown',
-          timeoutMs: AGENT_END_MS_MAX,
-        },
-        doneSchema,
-      ).catch(() => {})
+      const agent = new AgentClient({ socket: layout.host(host).agentSocket })
+      await agent.shutdown(AGENT_END_MS_MAX).catch(() => {})
       if (isAlive(pid)) await endProcess(pid, AGENT_END_MS_MAX)
       // Replicas live without their agent; one whose agent was killed is still to be ended.
       await Promise.all(orphans(layout.host(host)).map((orphan) => endProcess(orphan, 0)))
     }),
   )
-  if (isAlive(state.gateway.pid)) await endProcess(state.gateway.pid, GATEWAY_END_MS_MAX)
+  const { gateway } = state
+  if (gateway !== null && isAlive(gateway.pid)) await endProcess(gateway.pid, GATEWAY_END_MS_MAX)
   rmSync(layout.stateFile, { force: true })
   return true
 }

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Store } from '../store/store.ts'
 import { VM_NAME, vmNameSchema } from './agent-api.ts'
 import { ClusterError } from './errors.ts'
+import { hostNameSchema } from './host-record.ts'
 
 export const publishSchema = z.object({
   hostPort: z.int().min(1).max(65_535),
@@ -18,6 +19,8 @@ export const vmRecordSchema = z.object({
   mac: z.string(),
   publish: z.array(publishSchema),
   protect: z.boolean(),
+  /** Where its replicas shall be moved to; null, which it is again when that is done, for wherever they are. */
+  wish: z.object({ primary: hostNameSchema.nullable(), backup: hostNameSchema.nullable() }),
   /** The generation it was started with; takeovers count up from there. */
   generation: z.int(),
   createdAt: z.string(),
@@ -50,6 +53,21 @@ export async function listVmRecords(store: Store): Promise<VmRecord[]> {
 export async function createVmRecord(store: Store, record: VmRecord): Promise<void> {
   const result = await store.createIfAbsent(recordKey(record.name), Buffer.from(JSON.stringify(record)))
   if (!result.created) throw new ClusterError('VM_EXISTS', `${record.name} exists already.`)
+}
+
+/** Changes a record, however many others do. Throws VM_NOT_FOUND. */
+export async function updateVmRecord(
+  store: Store,
+  name: string,
+  change: (record: VmRecord) => VmRecord,
+): Promise<VmRecord> {
+  for (;;) {
+    const entry = await store.get(recordKey(name))
+    if (entry === null) throw new ClusterError('VM_NOT_FOUND', `There is no virtual machine ${name}.`)
+    const record = change(decode(entry.key, entry.value))
+    const value = Buffer.from(JSON.stringify(record))
+    if ((await store.compareAndSet(entry.key, entry.version, value)).set) return record
+  }
 }
 
 export async function deleteVmRecord(store: Store, name: string): Promise<void> {

@@ -1,6 +1,5 @@
 import { expect, test } from 'vitest'
 import type { ReplicaStatus } from '../replica/status.ts'
-import { place } from './placement.ts'
 import type { VmRecord } from './vm-record.ts'
 import { vmStatus } from './vm-status.ts'
 
@@ -11,6 +10,7 @@ const record: VmRecord = {
   mac: '525400000001',
   publish: [],
   protect: true,
+  wish: { primary: null, backup: null },
   generation: 3,
   createdAt: '2026-01-01T00:00:00Z',
 }
@@ -25,6 +25,8 @@ function replica(fields: Partial<ReplicaStatus>): ReplicaStatus {
     phase: 'running',
     generation: 3,
     protection: 'protected',
+    peer: null,
+    memoryBytes: 1 << 29,
     lagMs: 4,
     retired: 1000,
     guestSeconds: 1,
@@ -32,6 +34,8 @@ function replica(fields: Partial<ReplicaStatus>): ReplicaStatus {
     logFrames: 0,
     logBytes: 0,
     channelPort: 0,
+    clonePort: 0,
+    clone: null,
     heartbeatPort: 0,
     ...fields,
   }
@@ -84,18 +88,4 @@ test('a pair that is not complete yet is starting', () => {
     state: 'starting',
     protection: 'starting',
   })
-})
-
-test('replicas of one machine never share a host, and the emptiest hosts come first', () => {
-  const hosts = [
-    { host: 'a', replicas: 2 },
-    { host: 'b', replicas: 0 },
-    { host: 'c', replicas: 1 },
-  ]
-  expect(place(hosts, true)).toEqual({ primary: 'b', backup: 'c' })
-  expect(place(hosts, false)).toEqual({ primary: 'b', backup: null })
-  expect(() => place(hosts.slice(0, 1), true)).toThrow(
-    expect.objectContaining({ code: 'CLUSTER_TOO_FEW_HOSTS' }),
-  )
-  expect(() => place([], false)).toThrow(expect.objectContaining({ code: 'CLUSTER_TOO_FEW_HOSTS' }))
 })

@@ -17,6 +17,10 @@ export interface VmStatus {
   readonly backup: ReplicaPlace | null
   /** Execution lag of the backup; null without one. */
   readonly lagMs: number | null
+  /** The clone that is being made of it. */
+  readonly clone: ReplicaStatus['clone']
+  /** Where its replicas shall be moved to. */
+  readonly wish: VmRecord['wish']
   /** Instructions retired since power-on. */
   readonly retired: number
   readonly image: string
@@ -39,6 +43,8 @@ export function vmStatus(record: VmRecord, replicas: readonly ReplicaStatus[]): 
     primary: place(primary),
     backup: place(backup),
     lagMs: paired ? primary.lagMs : null,
+    clone: primary?.clone ?? null,
+    wish: record.wish,
     retired: shown?.retired ?? 0,
     image: record.image,
     memoryBytes: record.memoryBytes,

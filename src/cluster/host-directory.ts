@@ -1,0 +1,67 @@
+/** The hosts of a cluster and how to reach their agents: from the command line as from any agent. */
+import type { ReplicaStatus } from '../replica/status.ts'
+import type { Store } from '../store/store.ts'
+import type { HostStatus } from './agent-api.ts'
+import { AgentClient } from './agent-client.ts'
+import { ClusterError } from './errors.ts'
+import { type KnownHost, listHosts } from './host-record.ts'
+import type { PlacementHost } from './placement.ts'
+
+/** A host that the cluster knows, and what its agent says; null when that does not answer. */
+export interface HostView extends KnownHost {
+  readonly status: HostStatus | null
+}
+
+export class HostDirectory {
+  readonly #store: Store
+
+  constructor(store: Store) {
+    this.#store = store
+  }
+
+  async views(): Promise<HostView[]> {
+    const hosts = await listHosts(this.#store)
+    return Promise.all(
+      hosts.map(async (host) => ({
+        ...host,
+        status: await this.#client(host)
+          .status()
+          .catch(() => null),
+      })),
+    )
+  }
+
+  /** Throws HOST_NOT_FOUND. */
+  async client(host: string): Promise<AgentClient> {
+    const known = (await listHosts(this.#store)).find((other) => other.host === host)
+    if (known === undefined) throw new ClusterError('HOST_NOT_FOUND', `No host ${host} is there now.`)
+    return this.#client(known)
+  }
+
+  #client(host: KnownHost): AgentClient {
+    return new AgentClient({ socket: host.apiSocket })
+  }
+}
+
+/** What placement looks at: hosts that answer. */
+export function placementHosts(views: readonly HostView[]): PlacementHost[] {
+  return views.flatMap(({ status, draining }) =>
+    status === null
+      ? []
+      : [
+          {
+            host: status.host,
+            failureDomain: status.failureDomain,
+            draining,
+            memoryBytes: status.memoryBytes,
+            usedBytes: status.replicas.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
+            cpus: status.cpus,
+            replicas: status.replicas.length,
+          },
+        ],
+  )
+}
+
+export function replicasOf(views: readonly HostView[]): ReplicaStatus[] {
+  return views.flatMap(({ status }) => status?.replicas ?? [])
+}

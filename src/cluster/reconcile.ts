@@ -1,0 +1,119 @@
+/**
+ * What the host of a virtual machine's primary does next so that the machine comes to be as it is wished: protected, on the
+ * hosts that are wished, and away from hosts that are drained. Pure; one step at a time, each of which leaves the machine
+ * running whatever happens meanwhile.
+ *
+ * Only the agent beside the live machine decides, so nobody has to be elected for it: that there is one live machine at
+ * most is what the arbitration of src/ft is for. If that host dies, the backup's becomes the one that decides.
+ *
+ * A pair has exactly two sides: a machine is cloned while it runs alone. So moving a backup, or a primary to a third host,
+ * takes the protection away for as long as the clone takes.
+ */
+import { choose, type PlacementHost } from './placement.ts'
+
+/** What people wish of a virtual machine beyond that it runs. */
+export interface Wish {
+  readonly protect: boolean
+  /** The host that shall carry the primary or the backup; null when it is all the same. */
+  readonly primary: string | null
+  readonly backup: string | null
+}
+
+/** The live machine, as its replica tells. */
+export interface LiveMachine {
+  readonly host: string
+  readonly memoryBytes: number
+  readonly protection: 'protected' | 'unprotected' | 'starting'
+  /** The host of the backup; null when there is none, or it is not known. */
+  readonly backupHost: string | null
+  /** A clone is on its way. */
+  readonly cloning: boolean
+}
+
+export type Step =
+  | { readonly kind: 'none' }
+  /** Something is to be done and cannot be now. */
+  | { readonly kind: 'wait'; readonly reason: string }
+  | { readonly kind: 'clone'; readonly to: string; readonly reason: string }
+  /** Let the backup go. */
+  | { readonly kind: 'unprotect'; readonly reason: string }
+  /** Hand over to the backup. */
+  | { readonly kind: 'failover'; readonly reason: string }
+
+const NONE: Step = { kind: 'none' }
+
+export interface View {
+  readonly machine: LiveMachine
+  readonly wish: Wish
+  readonly hosts: readonly PlacementHost[]
+  /** Hosts at which a clone of this machine has failed a moment ago. */
+  readonly avoid: ReadonlySet<string>
+}
+
+export function nextStep(asked: View): Step {
+  const { machine, wish, hosts } = asked
+  if (machine.cloning || machine.protection === 'starting') return NONE
+  // A host that is gone is no place to wish for: being protected somewhere comes first.
+  const there = (host: string | null) => (hosts.some((other) => other.host === host) ? host : null)
+  const view = { ...asked, wish: { ...wish, primary: there(wish.primary), backup: there(wish.backup) } }
+  return machine.protection === 'protected' ? ofPair(view) : ofLone(view)
+}
+
+/** Why the machine shall leave its host, or null. */
+function reasonToLeave({ machine, wish, hosts }: View): string | null {
+  if (wish.primary !== null && wish.primary !== machine.host) return `its primary shall be on ${wish.primary}`
+  if (wish.primary === machine.host) return null
+  const own = hosts.find(({ host }) => host === machine.host)
+  return own?.draining === true ? `${machine.host} is drained` : null
+}
+
+function ofPair(view: View): Step {
+  const { machine, wish, hosts } = view
+  const leave = reasonToLeave(view)
+  const backup = hosts.find(({ host }) => host === machine.backupHost)
+  if (leave !== null) {
+    const isRight = wish.primary === null ? backup?.draining !== true : wish.primary === machine.backupHost
+    if (isRight) return { kind: 'failover', reason: leave }
+    // Without a better host the pair stays together: a drained host is still one.
+    return elsewhere(view, leave)
+  }
+  if (!wish.protect) return { kind: 'unprotect', reason: 'it shall not be protected' }
+  if (wish.backup !== null && wish.backup !== machine.backupHost && wish.backup !== machine.host) {
+    return elsewhere(view, `its backup shall be on ${wish.backup}`)
+  }
+  if (backup?.draining === true) return elsewhere(view, `${backup.host} is drained`)
+  return NONE
+}
+
+/** Lets the backup go for another one, once it is known where that will be. */
+function elsewhere(view: View, reason: string): Step {
+  const target = targetOf(view)
+  return target.host === null
+    ? { kind: 'wait', reason: `${reason}, but ${target.reason}` }
+    : { kind: 'unprotect', reason }
+}
+
+function ofLone(view: View): Step {
+  const leave = reasonToLeave(view)
+  if (!view.wish.protect && leave === null) return NONE
+  const target = targetOf(view)
+  if (target.host === null) return { kind: 'wait', reason: target.reason }
+  return {
+    kind: 'clone',
+    to: target.host,
+    reason: leave === null ? target.reason : `${leave}; ${target.reason}`,
+  }
+}
+
+/** Where the other replica belongs: where it is wished, if that will do. */
+function targetOf({ machine, wish, hosts, avoid }: View) {
+  const wanted = { memoryBytes: machine.memoryBytes, apartFrom: machine.host, avoid }
+  const named = wish.primary !== null && wish.primary !== machine.host ? wish.primary : wish.backup
+  const others = hosts.filter(({ host }) => host !== machine.backupHost)
+  if (named === null || named === machine.host) return choose(others, wanted)
+  // Who names a host may put both replicas into one failure domain, or on a host that is drained.
+  const there = hosts.find(({ host }) => host === named)
+  if (there === undefined) return { host: null, reason: `${named} does not answer` }
+  const asked = choose([{ ...there, draining: false }], wanted)
+  return asked.host === null ? asked : { host: named, reason: 'it was asked for' }
+}
