@@ -168,6 +168,7 @@ export class HostAgent {
       host: this.#options.host,
       address: this.#options.address,
       storeDirectory: this.#options.storeDirectory,
+      identityDirectory: null,
       controlSocket: socketPath(layout.controlSocket),
       eventsFile: this.#options.layout.eventsFile,
       logFile: layout.divergedLog,

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { callControl, openStream } from '../control/client.ts'
 import { GatewayClient } from '../net/gateway-control.ts'
 import { GUEST_MAC } from '../net/passt.ts'
-import type { Boot, Peer, Start } from '../replica/config.ts'
+import { type Boot, newPairKey, type Peer, type Start } from '../replica/config.ts'
 import { replicaStatusSchema } from '../replica/status.ts'
 import { openDirectoryStore } from '../store/directory.ts'
 import type { Store } from '../store/store.ts'
@@ -156,6 +156,7 @@ export class Cluster {
         memoryBytes: options.memoryBytes,
         mac,
         rngSeed: randomBytes(48).toString('hex'),
+        pairKey: newPairKey(),
         epochMs: Date.now(),
         gatewayAddress: linkAddress,
         gatewayToken: token,

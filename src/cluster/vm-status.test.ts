@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { ReplicaStatus } from '../replica/status.ts'
+import { Refusals, STDERR_LOG } from '../security/refusals.ts'
 import { place } from './placement.ts'
 import type { VmRecord } from './vm-record.ts'
 import { vmStatus } from './vm-status.ts'
@@ -33,6 +34,7 @@ function replica(fields: Partial<ReplicaStatus>): ReplicaStatus {
     logBytes: 0,
     channelPort: 0,
     heartbeatPort: 0,
+    refusals: new Refusals(STDERR_LOG).counts(),
     ...fields,
   }
 }

@@ -1,12 +1,10 @@
-import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import fc from 'fast-check'
 import { afterEach, expect, test } from 'vitest'
 import { encodeMessage } from '../ft/channel-codec.ts'
-import { type ChannelMessage, type FrameMessage, type Heartbeat, PROTOCOL_VERSION } from '../ft/messages.ts'
+import type { ChannelMessage, FrameMessage } from '../ft/messages.ts'
 import { ChannelSockets } from './channel.ts'
-import { HeartbeatSocket } from './heartbeat-socket.ts'
 
 const ADDRESS = '127.0.0.1'
 const opened: { end(): void }[] = []
@@ -119,41 +117,4 @@ test('more connections than any pair needs are turned away', async () => {
   const sockets = await Promise.all(Array.from({ length: 12 }, () => stranger(port)))
   await expect.poll(() => sockets.filter((socket) => !socket.destroyed).length).toBe(4)
   expect(backup.story).toHaveLength(4)
-})
-
-const beat: Heartbeat = {
-  version: PROTOCOL_VERSION,
-  vm: 'web',
-  generation: 1,
-  role: 'primary',
-  replica: 'r',
-  sequence: 1,
-  sentAtMs: 5,
-  echoMs: -1,
-  releasedSequence: 0,
-}
-
-test('heartbeats go both ways once one side knows the other; all else is dropped', async () => {
-  const heard: string[] = []
-  const open = async (name: string) => {
-    const socket = await HeartbeatSocket.open(ADDRESS, 'web', ({ sequence }) =>
-      heard.push(`${name} ${sequence}`),
-    )
-    opened.push({ end: () => socket.close() })
-    return socket
-  }
-  const [primary, backup] = [await open('primary'), await open('backup')]
-  backup.send({ ...beat, sequence: 7 })
-  const other = createSocket('udp4')
-  opened.push({ end: () => other.close() })
-  other.send('nonsense', backup.port, ADDRESS)
-  const foreign = await HeartbeatSocket.open(ADDRESS, 'other', () => {})
-  opened.push({ end: () => foreign.close() })
-  foreign.sendTo({ address: ADDRESS, port: backup.port })
-  foreign.send({ ...beat, vm: 'other' })
-  primary.sendTo({ address: ADDRESS, port: backup.port })
-  primary.send({ ...beat, sequence: 1 })
-  await expect.poll(() => heard).toEqual(['backup 1'])
-  backup.send({ ...beat, sequence: 2 })
-  await expect.poll(() => heard).toEqual(['backup 1', 'primary 2'])
 })

@@ -1,6 +1,8 @@
 /** A replica's configuration, as the host agent writes it into a file for the process it starts. */
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
+import { PAIR_KEY_BYTES } from '../ft/heartbeat-codec.ts'
 import { ReplicaError } from './errors.ts'
 
 const port = z.int().min(1).max(65_535)
@@ -77,6 +79,8 @@ export const replicaConfigSchema = z.object({
   mac: z.string().regex(/^[0-9a-f]{12}$/),
   /** 32 to 64 bytes in hexadecimal; the same on both sides of a pair. */
   rngSeed: z.string().regex(/^([0-9a-f]{2}){32,64}$/),
+  /** Authenticates the heartbeats of the pair; the same on both sides, and on no other. */
+  pairKey: z.string().regex(/^[0-9a-f]{64}$/),
   /** What the guest's real-time clock shows at power-on, in ms since 1970; the same on both sides of a pair. */
   epochMs: z.int().min(0),
   /** Where and by which token the replica joins the VM's network segment at the gateway. */
@@ -84,6 +88,8 @@ export const replicaConfigSchema = z.object({
   gatewayToken: z.string(),
   /** Directory of the shared store. */
   storeDirectory: z.string(),
+  /** This host's identity: with it the channel speaks TLS. Null on loopback only. */
+  identityDirectory: z.string().nullable(),
   /** Unix socket on which this replica answers its agent. */
   controlSocket: z.string(),
   /** The host's events file. */
@@ -95,6 +101,11 @@ export const replicaConfigSchema = z.object({
 })
 
 export type ReplicaConfig = z.infer<typeof replicaConfigSchema>
+
+/** A key for a pair that is to be. */
+export function newPairKey(): string {
+  return randomBytes(PAIR_KEY_BYTES).toString('hex')
+}
 
 export function readReplicaConfig(path: string): ReplicaConfig {
   let value: unknown

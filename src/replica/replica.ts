@@ -4,6 +4,7 @@
  */
 import { ControlServer } from '../control/server.ts'
 import { rarpAnnouncement } from '../net/announce.ts'
+import { Refusals, STDERR_LOG } from '../security/refusals.ts'
 import { openDirectoryStore } from '../store/directory.ts'
 import type { Store } from '../store/store.ts'
 import { testAndSet } from './arbiter.ts'
@@ -38,6 +39,7 @@ export class Replica {
   readonly #config: ReplicaConfig
   readonly #eventLog: EventLog
   readonly #console: ConsoleHub
+  readonly #refusals = new Refusals(STDERR_LOG)
   #store: Store | null = null
   #parts: ReplicaParts | null = null
   #shell: Shell | null = null
@@ -81,9 +83,12 @@ export class Replica {
       },
       closed: (connection) => this.#drive((shell) => shell.channelClosed(connection)),
     })
-    const heartbeats = await HeartbeatSocket.open(config.address, config.vm, (heartbeat) =>
-      this.#drive((shell) => shell.heartbeat(heartbeat)),
-    )
+    const heartbeats = await HeartbeatSocket.open(config.address, {
+      vm: config.vm,
+      key: Buffer.from(config.pairKey, 'hex'),
+      refusals: this.#refusals,
+      onHeartbeat: (heartbeat) => this.#drive((shell) => shell.heartbeat(heartbeat)),
+    })
     if (config.role === 'backup') this.#channelPort = await channels.listen(config.address)
     const outside = new Outside(network, this.#console, rarpAnnouncement(machine.nics[0].mac))
     const raised = standby?.raised ?? (await raiseThread(process.pid, { inherited: false }))
@@ -150,6 +155,7 @@ export class Replica {
       logBytes: logVolume.bytes,
       channelPort: this.#channelPort,
       heartbeatPort: heartbeats.port,
+      refusals: this.#refusals.counts(),
     }
   }
 

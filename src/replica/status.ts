@@ -1,5 +1,6 @@
 /** What a replica tells about itself on its control socket. */
 import { z } from 'zod'
+import { refusalCountsSchema } from '../security/refusals.ts'
 
 /**
  * - `starting`: the machine is being built, or waits for its pair to stand. `running`: live.
@@ -32,6 +33,8 @@ export const replicaStatusSchema = z.object({
   /** Where a backup listens; 0 for others. */
   channelPort: z.int(),
   heartbeatPort: z.int(),
+  /** What was refused here, by reason. */
+  refusals: refusalCountsSchema,
 })
 
 export type ReplicaStatus = z.infer<typeof replicaStatusSchema>
