@@ -111,7 +111,7 @@ export class HostAgent {
       path: '/v1/replicas/:vm/console',
       handle: async ({ params, query }, terminal: Duplex) => {
         const vm = checked(vmNameSchema, params.vm)
-        const replica = await openStream(this.#socket(vm), `/v1/console?${query}`)
+        const replica = await openStream({ socket: this.#socket(vm) }, `/v1/console?${query}`)
         replica.on('error', () => terminal.destroy())
         replica.on('close', () => terminal.end())
         terminal.on('close', () => replica.destroy())

@@ -265,7 +265,7 @@ export class Cluster {
     const { primary } = await this.status(name)
     if (primary === null) throw new ClusterError('VM_NOT_RUNNING', `${name} does not run.`)
     const query = options.history ? '?history=1' : ''
-    return openStream(this.#agent(primary.host), `/v1/replicas/${name}/console${query}`)
+    return openStream({ socket: this.#agent(primary.host) }, `/v1/replicas/${name}/console${query}`)
   }
 
   async #record(name: string): Promise<VmRecord> {

@@ -69,7 +69,7 @@ test('a server that is not there and a path too long have codes of their own', a
 })
 
 test('an upgraded connection carries bytes both ways; an unknown one is refused', async () => {
-  const stream = await openStream(socket, '/v1/echo')
+  const stream = await openStream({ socket }, '/v1/echo')
   stream.write('hello')
   const [chunk] = (await stream
     .iterator({ destroyOnReturn: false })
@@ -77,5 +77,5 @@ test('an upgraded connection carries bytes both ways; an unknown one is refused'
     .then((r) => [r.value])) as [Buffer]
   expect(chunk.toString()).toBe('hello')
   stream.destroy()
-  await expect(openStream(socket, '/v1/other')).rejects.toMatchObject({ code: 'CONTROL_NOT_FOUND' })
+  await expect(openStream({ socket }, '/v1/other')).rejects.toMatchObject({ code: 'CONTROL_NOT_FOUND' })
 })

@@ -4,6 +4,8 @@
  */
 import { ControlServer } from '../control/server.ts'
 import { rarpAnnouncement } from '../net/announce.ts'
+import { loadIdentity } from '../security/identity.ts'
+import { checkReach } from '../security/links.ts'
 import { Refusals, STDERR_LOG } from '../security/refusals.ts'
 import { openDirectoryStore } from '../store/directory.ts'
 import type { Store } from '../store/store.ts'
@@ -67,22 +69,29 @@ export class Replica {
 
   async #start(standby: Standby | null): Promise<void> {
     const config = this.#config
+    const identity = config.identityDirectory === null ? null : loadIdentity(config.identityDirectory)
+    // Heartbeats go in the clear: they are authenticated, and tell nothing. But where they go, the log goes, too.
+    checkReach(config.address, identity)
+    const access = { identity, refusals: this.#refusals }
     this.#store = await openDirectoryStore(config.storeDirectory)
     const machine = await loadMachine(config)
     const snapshot = config.start?.snapshot ?? null
     if (config.role === 'backup') this.#log = await LogKeeper.begin(config.logFile, machine, snapshot)
-    const network = await connectNetwork(config, {
+    const network = await connectNetwork(config, access, {
       frameArrived: (frame) => this.#parts?.outside.frameArrived(frame),
       fenced: (reason) => this.#fenced(reason),
     })
-    const channels = new ChannelSockets({
-      opened: (connection) => this.#drive((shell) => shell.channelOpened(connection)),
-      message: (connection, message) => {
-        if (message.kind === 'frame') this.#log?.append(message.payload)
-        this.#drive((shell) => shell.channelMessage(connection, message))
+    const channels = new ChannelSockets(
+      {
+        opened: (connection) => this.#drive((shell) => shell.channelOpened(connection)),
+        message: (connection, message) => {
+          if (message.kind === 'frame') this.#log?.append(message.payload)
+          this.#drive((shell) => shell.channelMessage(connection, message))
+        },
+        closed: (connection) => this.#drive((shell) => shell.channelClosed(connection)),
       },
-      closed: (connection) => this.#drive((shell) => shell.channelClosed(connection)),
-    })
+      access,
+    )
     const heartbeats = await HeartbeatSocket.open(config.address, {
       vm: config.vm,
       key: Buffer.from(config.pairKey, 'hex'),
