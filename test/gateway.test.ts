@@ -167,6 +167,7 @@ describe('gateway', () => {
     const right = token
     token = 'x'.repeat(64)
     await expect(replica(machine, 1)).rejects.toMatchObject({ code: 'NET_TOKEN_WRONG' })
+    expect(gateway.refusals).toMatchObject({ 'wrong-token': 1 })
     token = right
     await goLive(await replica(machine, 1), 1)
     const second = await replica(machine, 1)

@@ -1,7 +1,10 @@
+import 'reflect-metadata'
+import { KeyObject } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, statSync } from 'node:fs'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import * as x509 from '@peculiar/x509'
 import { afterAll, afterEach, expect, test } from 'vitest'
 import { IdentityFiles } from './identity-files.ts'
 import { joinCluster } from './join.ts'
@@ -120,6 +123,45 @@ test('an impostor who shows the true authority beside a certificate of his own i
     code: expect.stringMatching(/^SECURITY_(AUTHORITY_WRONG|JOIN_FAILED)$/),
   })
   expect(requests).toBe(0)
+})
+
+test('an impostor who shows the true authority beside a certificate that only names it is not told the secret', async () => {
+  const ours = await openCluster()
+  const authority = new x509.X509Certificate(ours.authority.certificate)
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+  const keys = await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
+  const leaf = await x509.X509CertificateGenerator.create({
+    subject: 'CN=first',
+    issuer: authority.subject,
+    signingAlgorithm: algorithm,
+    publicKey: keys.publicKey,
+    // Not the authority's.
+    signingKey: keys.privateKey,
+    extensions: [
+      new x509.SubjectAlternativeNameExtension([
+        { type: 'url', value: `understudy://${ours.identity.clusterId}/host/first` },
+      ]),
+    ],
+  })
+  let [connections, requests] = [0, 0]
+  const server = createServer(
+    {
+      cert: `${leaf.toString('pem')}\n${ours.authority.certificate}`,
+      key: KeyObject.from(keys.privateKey).export({ type: 'pkcs8', format: 'pem' }),
+    },
+    () => requests++,
+  )
+  server.on('connection', () => connections++)
+  server.listen(0, ADDRESS)
+  await once(server, 'listening')
+  opened.push(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const token = encodeJoinToken({ ...decodeJoinToken(await ours.token()), port })
+  await expect(joinCluster(token, 'second', clusters.newDirectory())).rejects.toMatchObject({
+    code: 'SECURITY_JOIN_FAILED',
+  })
+  // The fingerprint was found, and still it was not believed.
+  expect([connections, requests]).toEqual([2, 0])
 })
 
 test('what is no token is said to be none, without repeating it', async () => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { connect as tlsConnect } from 'node:tls'
+import { type TLSSocket, connect as tlsConnect } from 'node:tls'
 import { afterAll, afterEach, expect, test } from 'vitest'
 import { encodeMessage } from '../ft/channel-codec.ts'
 import { HANDSHAKE_MS_MAX, HANDSHAKES_PENDING_MAX } from './handshakes.ts'
@@ -145,6 +145,44 @@ test('a certificate of our authority that names another cluster is refused on bo
   expect(refusals.counts()).toMatchObject({ 'other-cluster': 1 })
 })
 
+test('a certificate that says our cluster, from an authority that only calls itself ours, is refused on both sides', async () => {
+  const [{ identity }, forger] = [await clusters.create(), await clusters.create()]
+  Object.assign(forger.authority, { clusterId: identity.clusterId })
+  const { identity: forged } = await clusters.addHost(forger.authority, 'first')
+  expect(forged.clusterId).toBe(identity.clusterId)
+  const server = await echo(identity)
+  const socket = stranger(
+    tlsConnect({ host: ADDRESS, port: server.port, ...forged.clientOptions(), rejectUnauthorized: false }),
+  )
+  await closed(socket)
+  expect(server.hosts).toEqual([])
+  expect(server.refusals.counts()).toMatchObject({ 'unknown-certificate': 1, 'other-cluster': 0 })
+  const forgedServer = await echo(forged)
+  const { story, refusals } = call(forgedServer.port, identity)
+  await expect.poll(() => story.at(-1)).toBe('closed')
+  expect(story).not.toContain('ready')
+  expect(refusals.counts()).toMatchObject({ 'unknown-certificate': 1 })
+})
+
+test('no connection is resumed: each one is verified', async () => {
+  const { identity } = await clusters.create()
+  const server = await echo(identity)
+  const connectWith = async (session: Buffer | undefined) => {
+    const options = { host: ADDRESS, port: server.port, ...identity.clientOptions() }
+    const socket = stranger(tlsConnect({ ...options, ...(session && { session }) })) as TLSSocket
+    let offered: Buffer | undefined
+    socket.on('session', (session: Buffer) => {
+      offered = session
+    })
+    // A ticket comes before the first bytes of data.
+    socket.write('hello')
+    await once(socket, 'data')
+    return { offered, isReused: socket.isSessionReused() }
+  }
+  const { offered } = await connectWith(undefined)
+  expect((await connectWith(offered)).isReused).toBe(false)
+})
+
 test('whoever has no certificate is refused and counted', async () => {
   const { identity } = await clusters.create()
   const server = await echo(identity)
@@ -199,13 +237,17 @@ test('strangers who only connect give way to those who come later, and cannot be
     .poll(() => strangers.filter(({ destroyed }) => !destroyed).length)
     .toBeLessThanOrEqual(HANDSHAKES_PENDING_MAX)
   expect(server.refusals.counts()['handshake-failed']).toBeGreaterThanOrEqual(10)
+  // And not because their time was up.
+  expect(server.lines).toMatchObject([{ detail: expect.stringMatching(/handshakes under way/) }])
 })
 
 test('handshakes that are over take no room', async () => {
   const { identity } = await clusters.create()
   const server = await echo(identity)
+  const calls: string[][] = []
   for (let i = 0; i < HANDSHAKES_PENDING_MAX / 4; i++) {
     const { story } = call(server.port, identity)
+    calls.push(story)
     await expect.poll(() => story).toEqual(['ready'])
     await closed(stranger(tlsConnect({ host: ADDRESS, port: server.port })))
     const plain = stranger(connect(server.port, ADDRESS))
@@ -221,6 +263,7 @@ test('handshakes that are over take no room', async () => {
   const { story } = call(server.port, identity)
   await expect.poll(() => story).toEqual(['ready'])
   expect(waiting.filter(({ destroyed }) => destroyed)).toEqual([])
+  expect(calls.filter((story) => story.includes('closed'))).toEqual([])
 })
 
 test('a call that nobody takes up fails by its deadline', { timeout: 4 * HANDSHAKE_MS_MAX }, async () => {
