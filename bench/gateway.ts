@@ -14,6 +14,7 @@ import { GatewayClient } from '../src/net/gateway-control.ts'
 import { GUEST_IPV4, GUEST_MAC, Passt } from '../src/net/passt.ts'
 import { connectPort } from '../src/net/port.ts'
 import { claimPorts } from '../src/net/publishing.ts'
+import { Refusals, STDERR_LOG } from '../src/security/refusals.ts'
 import { answer, tcpPeer } from '../test/tcp-peer.ts'
 import { progress, type Report, type Row } from './report.ts'
 import { quantile, summarize } from './statistics.ts'
@@ -70,6 +71,7 @@ async function throughGateway(): Promise<RoundTrips> {
     const peer = tcpPeer(MAC, GUEST_IPV4)
     const port = await connectPort({
       ...{ address: links, vm: 'bench', replica: 'bench', generation: 1, token },
+      ...{ identity: null, refusals: new Refusals(STDERR_LOG) },
       onFrame: (data, receipt) => {
         for (const reply of answer(peer, data)) port.send(reply)
         port.taken(receipt)

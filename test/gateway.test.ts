@@ -15,6 +15,7 @@ import { CONTROL_BYTES_MAX, encodeMessage, type FromReplica, LINK_PROTOCOL } fro
 import { GUEST_IPV4 } from '../src/net/passt.ts'
 import { connectPort, type GatewayPort } from '../src/net/port.ts'
 import { encodeControl, encodeFrame, FRAME_BYTES_MAX, FrameDecoder } from '../src/net/stream.ts'
+import { Refusals } from '../src/security/refusals.ts'
 import { answer, type TcpPeerState, tcpPeer } from './tcp-peer.ts'
 
 const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56]
@@ -24,6 +25,7 @@ const eventually = (condition: () => boolean | Promise<boolean>) =>
   vi.waitUntil(condition, { timeout: 20_000, interval: 5 })
 
 const silent = { info() {}, warn() {}, error() {} }
+const access = { identity: null, refusals: new Refusals(silent) }
 
 /** A replica as the gateway sees one: a port, and behind it the machine's state, which a takeover hands on. */
 interface Replica {
@@ -90,6 +92,7 @@ describe('gateway', () => {
     const made: Omit<Replica, 'port'> = { fenced: null, running: true }
     const port = await connectPort({
       address: gateway.linkAddress,
+      ...access,
       vm: VM,
       replica: name,
       generation,
@@ -164,6 +167,7 @@ describe('gateway', () => {
     const right = token
     token = 'x'.repeat(64)
     await expect(replica(machine, 1)).rejects.toMatchObject({ code: 'NET_TOKEN_WRONG' })
+    expect(gateway.refusals).toMatchObject({ 'wrong-token': 1 })
     token = right
     await goLive(await replica(machine, 1), 1)
     const second = await replica(machine, 1)
@@ -171,6 +175,7 @@ describe('gateway', () => {
     expect(second.fenced).toMatch(/generation 1/)
     const nowhere = connectPort({
       address: gateway.linkAddress,
+      ...access,
       vm: 'other',
       replica: 'r',
       generation: 1,
@@ -327,7 +332,7 @@ describe('gateway', () => {
   it('is controlled over its socket, errors included', async () => {
     const server = await serveGatewayControl(gateway, `unix:${join(dir, 'control.sock')}`)
     const control = new GatewayClient(`unix:${join(dir, 'control.sock')}`)
-    expect(await control.info()).toEqual({ pid: process.pid, linkAddress: gateway.linkAddress })
+    expect(await control.info()).toMatchObject({ pid: process.pid, linkAddress: gateway.linkAddress })
     const added = await control.add({ vm: 'second', publish: [{ hostPort: 0, guestPort: 80 }] })
     expect((await control.list()).map(({ vm }) => vm)).toEqual([VM, 'second'])
     const again = control.add({

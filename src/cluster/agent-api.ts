@@ -22,6 +22,7 @@ export const replicaOrderSchema = z.object({
   powerOffInput: z.array(z.string()).nullable(),
   mac: z.string(),
   rngSeed: z.string(),
+  pairKey: z.string(),
   epochMs: z.int(),
   /** Where and by which token the replica joins the VM's network segment. */
   gatewayAddress: z.string(),

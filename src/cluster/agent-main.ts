@@ -31,6 +31,7 @@ const agent = new HostAgent({
   layout: new ClusterLayout(dir).host(host),
   store: await openStore(store),
   storeUrl: store,
+  identityDirectory: null,
   onShutdown: () => void agent.close().then(() => process.exit(0)),
 })
 await agent.listen()

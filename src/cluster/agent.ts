@@ -6,12 +6,12 @@ import { randomUUID } from 'node:crypto'
 import { type FSWatcher, watch } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { ControlServer } from '../control/server.ts'
-import type { CloneOrder, ReplicaConfig } from '../replica/config.ts'
-import { CLONE_MS_MAX } from '../replica/config.ts'
+import { CLONE_MS_MAX, type CloneOrder, newPairKey, type ReplicaConfig } from '../replica/config.ts'
 import { EventLog, type EventType } from '../replica/event-log.ts'
 import type { ReplicaStatus } from '../replica/status.ts'
+import { isLoopback } from '../security/links.ts'
 import type { Store } from '../store/store.ts'
-import type { HostStatus, ReplicaOrder as Order } from './agent-api.ts'
+import type { HostStatus, ReplicaOrder } from './agent-api.ts'
 import { agentRoutes } from './agent-routes.ts'
 import { HostDirectory, placementHosts } from './host-directory.ts'
 import type { HostRecord } from './host-record.ts'
@@ -32,6 +32,8 @@ export interface AgentOptions {
   readonly store: Store
   /** Where replicas find the store. */
   readonly storeUrl: string
+  /** Where this host's identity lies; null for a cluster on loopback. */
+  readonly identityDirectory: string | null
   /** Called when the agent was told to end. */
   readonly onShutdown: () => void
 }
@@ -49,8 +51,8 @@ export class HostAgent {
 
   constructor(options: AgentOptions) {
     this.#options = options
-    const { host, address, layout, storeUrl, failureDomain, memoryBytes } = options
-    this.replicas = new ReplicaProcesses({ host, address, layout, store: storeUrl })
+    const { host, address, layout, storeUrl, identityDirectory, failureDomain, memoryBytes } = options
+    this.replicas = new ReplicaProcesses({ host, address, layout, store: storeUrl, identityDirectory })
     this.#hosts = new HostDirectory(options.store)
     this.#record = {
       host,
@@ -130,7 +132,11 @@ export class HostAgent {
     const { vm, generation } = machine
     const agent = await this.#hosts.client(to)
     const replica = `${to}/${randomUUID()}`
-    const waiting = await agent.start(cloneOf(this.replicas.config(vm), replica, generation))
+    const pairKey = newPairKey()
+    const waiting = await agent.start({
+      ...cloneOf(this.replicas.config(vm)),
+      ...{ replica, generation, pairKey },
+    })
     const { address } = await agent.status()
     const order: CloneOrder = {
       replica,
@@ -141,6 +147,7 @@ export class HostAgent {
         heartbeatPort: waiting.heartbeatPort,
         clonePort: waiting.clonePort,
       },
+      pairKey,
       compressed: !isLoopback(address),
       bytesPerSecond: null,
       deadlineMs: CLONE_MS_MAX,
@@ -191,12 +198,10 @@ export class HostAgent {
 }
 
 /** The order for a replica that shall become a clone of the one with this configuration. */
-function cloneOf(config: ReplicaConfig, replica: string, generation: number): Order {
+function cloneOf(config: ReplicaConfig): Omit<ReplicaOrder, 'replica' | 'generation' | 'pairKey'> {
   return {
     vm: config.vm,
-    replica,
     role: 'backup',
-    generation,
     cloned: true,
     peer: null,
     boot: config.boot,
@@ -210,8 +215,4 @@ function cloneOf(config: ReplicaConfig, replica: string, generation: number): Or
     gatewayToken: config.gatewayToken,
     machineModule: config.machineModule,
   }
-}
-
-function isLoopback(address: string): boolean {
-  return address.startsWith('127.') || address === '::1'
 }

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayClient } from '../net/gateway-control.ts'
 import { GUEST_MAC } from '../net/passt.ts'
-import type { Boot, Peer, Start } from '../replica/config.ts'
+import { type Boot, newPairKey, type Peer, type Start } from '../replica/config.ts'
 import type { SavedState } from '../replica/state-saver.ts'
 import { openStore } from '../store/open.ts'
 import type { Store } from '../store/store.ts'
@@ -144,6 +144,7 @@ export class Cluster {
         memoryBytes,
         mac,
         rngSeed: randomBytes(48).toString('hex'),
+        pairKey: newPairKey(),
         epochMs: Date.now(),
         gatewayAddress: linkAddress,
         gatewayToken: token,

@@ -32,6 +32,8 @@ export interface ReplicaProcessesOptions {
   readonly layout: HostLayout
   /** The store's URL. */
   readonly store: string
+  /** This host's identity; null on loopback only. */
+  readonly identityDirectory: string | null
 }
 
 export class ReplicaProcesses {
@@ -118,6 +120,7 @@ export class ReplicaProcesses {
       host: this.#options.host,
       address: this.#options.address,
       store: this.#options.store,
+      identityDirectory: this.#options.identityDirectory,
       controlSocket: socketPath(layout.controlSocket),
       eventsFile: this.#options.layout.eventsFile,
       logFile: layout.divergedLog,

@@ -42,6 +42,7 @@ export async function runHost(options: HostOptions): Promise<void> {
     layout: layout.host(host),
     store: await openStore(storeUrl),
     storeUrl,
+    identityDirectory: null,
     onShutdown: () => void agent.close().then(() => process.exit(0)),
   })
   await agent.listen()

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { ReplicaStatus } from '../replica/status.ts'
+import { Refusals, STDERR_LOG } from '../security/refusals.ts'
 import type { VmRecord } from './vm-record.ts'
 import { vmStatus } from './vm-status.ts'
 
@@ -37,6 +38,7 @@ function replica(fields: Partial<ReplicaStatus>): ReplicaStatus {
     clonePort: 0,
     clone: null,
     heartbeatPort: 0,
+    refusals: new Refusals(STDERR_LOG).counts(),
     ...fields,
   }
 }

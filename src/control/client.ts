@@ -1,7 +1,13 @@
-/** The calling side of a control socket: one JSON request over a Unix socket, or an upgraded byte stream. */
-import { request } from 'node:http'
+/** The calling side of a control socket: one JSON request, or an upgraded byte stream; on this host or to another. */
+import { type ClientRequest, type RequestOptions, request } from 'node:http'
+import { request as requestSecurely } from 'node:https'
 import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
 import { z } from 'zod'
+import { UnderstudyError } from '../errors.ts'
+import { SecurityError } from '../security/errors.ts'
+import { authorization } from '../security/https.ts'
+import type { Identity } from '../security/identity.ts'
 import { ControlError, RemoteError } from './errors.ts'
 
 /** An answer lists the virtual machines of one host. */
@@ -14,13 +20,12 @@ const errorSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), next: z.string() }),
 })
 
-/** Where a server listens. */
-export interface ControlTarget {
-  /** The Unix socket of the server. */
-  readonly socket: string
-}
+/** Where a server listens: its Unix socket, or its address, where a host of the cluster is asked as one. */
+export type ControlTarget =
+  | { readonly socket: string }
+  | { readonly host: string; readonly port: number; readonly identity: Identity }
 
-export interface ControlCall extends ControlTarget {
+export type ControlCall = ControlTarget & {
   readonly method: 'GET' | 'POST' | 'DELETE'
   readonly path: string
   readonly body?: unknown
@@ -54,19 +59,13 @@ function exchange(call: ControlCall): Promise<{ status: number; text: string }> 
   const timeoutMs = call.timeoutMs ?? TIMEOUT_MS
   return new Promise((resolve, reject) => {
     const body = call.body === undefined ? undefined : JSON.stringify(call.body)
-    const outgoing = request({ socketPath: call.socket, path: call.path, method: call.method, agent: false })
+    const outgoing = requestTo(call, { path: call.path, method: call.method })
     const timer = setTimeout(() => {
       outgoing.destroy(new ControlError('CONTROL_TIMEOUT', `${call.path} took longer than ${timeoutMs} ms.`))
     }, timeoutMs)
     const fail = (error: Error) => {
       clearTimeout(timer)
-      reject(
-        error instanceof ControlError
-          ? error
-          : new ControlError('CONTROL_UNREACHABLE', `Nobody answers at ${call.socket} (${error.message}).`, {
-              cause: error,
-            }),
-      )
+      reject(unreachable(call, outgoing, error))
     }
     outgoing.on('error', fail)
     outgoing.on('response', (response) => {
@@ -90,27 +89,18 @@ function exchange(call: ControlCall): Promise<{ status: number; text: string }> 
 }
 
 /** Opens a byte stream (a console) through an HTTP upgrade. Resolves once the server has accepted it. */
-export function openStream({ socket }: ControlTarget, path: string): Promise<Duplex> {
+export function openStream(where: ControlTarget, path: string): Promise<Duplex> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({
-      socketPath: socket,
+    const outgoing = requestTo(where, {
       path,
       method: 'GET',
-      agent: false,
       headers: { connection: 'Upgrade', upgrade: 'understudy' },
     })
-    const unreachable = (error: Error) =>
-      reject(
-        new ControlError('CONTROL_UNREACHABLE', `Nobody answers at ${socket} (${error.message}).`, {
-          cause: error,
-        }),
-      )
-    outgoing.on('error', unreachable)
+    outgoing.on('error', (error) => reject(unreachable(where, outgoing, error)))
     outgoing.on('response', (response) => {
       response.destroy()
-      reject(
-        new ControlError('CONTROL_NOT_FOUND', `${path} is no stream here (status ${response.statusCode}).`),
-      )
+      const code = response.statusCode === 401 ? 'CONTROL_UNAUTHORIZED' : 'CONTROL_NOT_FOUND'
+      reject(new ControlError(code, `${path} is no stream here (status ${response.statusCode}).`))
     })
     outgoing.on('upgrade', (_response, stream, head) => {
       if (head.length > 0) stream.unshift(head)
@@ -118,4 +108,28 @@ export function openStream({ socket }: ControlTarget, path: string): Promise<Dup
     })
     outgoing.end()
   })
+}
+
+function requestTo(where: ControlTarget, options: RequestOptions): ClientRequest {
+  if ('socket' in where) return request({ ...options, socketPath: where.socket, agent: false })
+  const { host, port, identity } = where
+  return requestSecurely({
+    ...options,
+    ...identity.clientOptions(),
+    host,
+    port,
+    agent: false,
+    headers: { ...options.headers, ...authorization(identity) },
+  })
+}
+
+function unreachable(where: ControlTarget, { socket }: ClientRequest, error: Error): UnderstudyError {
+  if (error instanceof UnderstudyError) return error
+  const address = 'socket' in where ? where.socket : `${where.host} port ${where.port}`
+  const text = `${address} (${error.message}).`
+  // It is set when the certificate of the other side did not pass.
+  if ((socket as TLSSocket | null)?.authorizationError) {
+    return new SecurityError('SECURITY_PEER_REFUSED', text, { cause: error })
+  }
+  return new ControlError('CONTROL_UNREACHABLE', `Nobody answers at ${text}`, { cause: error })
 }

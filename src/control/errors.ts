@@ -4,6 +4,8 @@ import { UnderstudyError } from '../errors.ts'
 export const CONTROL_ERRORS = {
   CONTROL_BAD_REQUEST: 'Correct the request; the message names what is wrong.',
   CONTROL_NOT_FOUND: 'Check the path and the version of the other side.',
+  CONTROL_UNAUTHORIZED:
+    'Call as a host of this cluster: with its certificate and its API token, which are in the identity directory.',
   CONTROL_TOO_LARGE: 'Send a smaller request.',
   CONTROL_UNREACHABLE: 'Start the cluster with `understudy up`, or look at its logs in the state directory.',
   CONTROL_TIMEOUT: 'Look at the log of the process that did not answer, in the state directory.',

@@ -1,13 +1,17 @@
 /**
- * A control socket: JSON over HTTP on a Unix socket. Host agents and replicas both serve one. Who may talk to it
- * is decided by the permissions of the directory the socket lies in. Requests are checked against a schema
- * before anything sees them; errors go back with their stable code and advice.
+ * A control socket: JSON over HTTP. Host agents and replicas both serve one. On a Unix socket, who may talk to it is
+ * decided by the permissions of the directory it lies in; on TCP, by certificate and token (`src/security/https.ts`).
+ * Requests are checked against a schema before anything sees them; errors go back with their stable code and advice.
  */
 import { rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { z } from 'zod'
 import { UnderstudyError } from '../errors.ts'
+import { refusalOf, type SecureServerOptions, secureServer } from '../security/https.ts'
+import type { Identity } from '../security/identity.ts'
+import type { Refusals } from '../security/refusals.ts'
 import { ControlError } from './errors.ts'
 import { socketPath } from './socket-path.ts'
 
@@ -19,12 +23,16 @@ export interface RouteRequest {
   readonly params: { readonly [name: string]: string }
   readonly query: URLSearchParams
   readonly body: unknown
+  /** The address of who asks; undefined on a Unix socket. */
+  readonly from: string | undefined
 }
 
 export interface Route {
   readonly method: 'GET' | 'POST' | 'DELETE'
   /** Segments starting with `:` match anything and are handed over by name. */
   readonly path: string
+  /** Answered over TCP without certificate and token, too: a host that joins has neither. */
+  readonly isOpen?: boolean
   /** Resolves to what is sent back as JSON. */
   handle(request: RouteRequest): unknown
 }
@@ -42,52 +50,88 @@ export function checked<T>(schema: z.ZodType<T>, body: unknown): T {
   return result.data
 }
 
+/** Where hosts of the cluster may call, port 0 for any. */
+export interface ControlEndpoint {
+  readonly host: string
+  readonly port: number
+  readonly identity: Identity
+  readonly refusals: Refusals
+}
+
 export class ControlServer {
   readonly #server: Server
-  readonly #path: string
+  /** Of the Unix socket, or null. */
+  readonly #path: string | null
 
-  private constructor(server: Server, path: string) {
+  private constructor(server: Server, path: string | null) {
     this.#server = server
     this.#path = path
   }
 
-  /** Listens on a Unix socket, replacing a stale one that a dead process left. */
+  /** Listens on a Unix socket, replacing a stale one that a dead process left, or on TCP for hosts of the cluster. */
   static async listen(
-    path: string,
+    where: string | ControlEndpoint,
     routes: readonly Route[],
     upgrades: readonly UpgradeRoute[] = [],
   ): Promise<ControlServer> {
-    rmSync(socketPath(path), { force: true })
-    const server = createServer((request, response) => void answer(routes, request, response))
+    const isUnix = typeof where === 'string'
+    if (isUnix) rmSync(socketPath(where), { force: true })
+    const security = isUnix ? null : securityOf(where, routes)
+    const server = security === null ? createServer() : secureServer(security)
+    server.on('request', (request, response) => void answer(routes, security, request, response))
     server.on(
       'upgrade',
-      (request: IncomingMessage, stream: Duplex) => void upgrade(upgrades, request, stream),
+      (request: IncomingMessage, stream: Duplex) => void upgrade(upgrades, security, request, stream),
     )
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen(path, resolve)
+      if (isUnix) server.listen(where, resolve)
+      else server.listen(where.port, where.host, resolve)
     })
-    return new ControlServer(server, path)
+    return new ControlServer(server, isUnix ? where : null)
+  }
+
+  /** Where it listens on TCP. */
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port
   }
 
   async close(): Promise<void> {
     this.#server.closeAllConnections()
     await new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    rmSync(this.#path, { force: true })
+    if (this.#path !== null) rmSync(this.#path, { force: true })
   }
+}
+
+/** The paths that are open are whole: a parameter in one would open more than it says. */
+function securityOf({ identity, refusals }: ControlEndpoint, routes: readonly Route[]): SecureServerOptions {
+  const openPaths = new Set(routes.filter(({ isOpen }) => isOpen).map(({ path }) => path))
+  return { identity, refusals, openPaths }
+}
+
+/** Null on a Unix socket. */
+type Security = SecureServerOptions | null
+
+/** Throws CONTROL_UNAUTHORIZED. */
+function authorize(request: IncomingMessage, pathname: string, security: Security): void {
+  const refusal = security === null ? null : refusalOf(request, pathname, security)
+  if (refusal !== null) throw new ControlError('CONTROL_UNAUTHORIZED', refusal)
 }
 
 async function answer(
   routes: readonly Route[],
+  security: Security,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   try {
     const { method, pathname, query } = target(request)
+    authorize(request, pathname, security)
     const matched = find(routes, pathname, (route) => route.method === method)
     if (!matched) throw new ControlError('CONTROL_NOT_FOUND', `${method} ${pathname} is not served here.`)
     const body = await readBody(request)
-    const result = await matched.route.handle({ params: matched.params, query, body })
+    const from = request.socket.remoteAddress
+    const result = await matched.route.handle({ params: matched.params, query, body, from })
     send(response, 200, result ?? {})
   } catch (error) {
     send(response, statusOf(error), { error: describeError(error) })
@@ -96,12 +140,19 @@ async function answer(
 
 async function upgrade(
   routes: readonly UpgradeRoute[],
+  security: Security,
   request: IncomingMessage,
   stream: Duplex,
 ): Promise<void> {
   // A console whose terminal went away ends in an error here, which concerns nobody else.
   stream.on('error', () => stream.destroy())
   const { pathname, query } = target(request)
+  try {
+    authorize(request, pathname, security)
+  } catch {
+    stream.end('HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n')
+    return
+  }
   const matched = find(routes, pathname, () => true)
   if (!matched) {
     stream.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n')
@@ -109,7 +160,8 @@ async function upgrade(
   }
   stream.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: understudy\r\n\r\n')
   try {
-    await matched.route.handle({ params: matched.params, query, body: undefined }, stream)
+    const from = request.socket.remoteAddress
+    await matched.route.handle({ params: matched.params, query, body: undefined, from }, stream)
   } catch {
     stream.destroy()
   }
@@ -177,10 +229,13 @@ export function describeError(error: unknown): ErrorDescription {
 function statusOf(error: unknown): number {
   if (!(error instanceof UnderstudyError)) return 500
   if (error.code === 'CONTROL_NOT_FOUND') return 404
+  if (error.code === 'CONTROL_UNAUTHORIZED') return 401
   return error.code === 'CONTROL_TOO_LARGE' ? 413 : 400
 }
 
 function send(response: ServerResponse, status: number, body: unknown): void {
-  response.writeHead(status, { 'content-type': 'application/json' })
+  // Of a stranger nothing more is read.
+  const close = status === 401 ? { connection: 'close' } : {}
+  response.writeHead(status, { 'content-type': 'application/json', ...close })
   response.end(JSON.stringify(body))
 }

@@ -45,6 +45,8 @@ export type BackupEffect =
     }
   | { readonly kind: 'close-channel'; readonly connection: number }
   | { readonly kind: 'send-heartbeat'; readonly heartbeat: Heartbeat }
+  /** Count it: a heartbeat was heard before, was overtaken, or is of another pair. It had no effect. */
+  | { readonly kind: 'heartbeat-refused' }
   /** Put the frame into the log buffer: the CPU thread shall replay it. Precedes its acknowledgement. */
   | { readonly kind: 'accept-frame'; readonly sequence: number }
   /** The primary let these outputs go: the copies kept here are not needed any more. */

@@ -303,7 +303,10 @@ export class Backup {
   #heartbeat(heartbeat: Heartbeat, nowMs: number): void {
     const state = this.#state
     if (state.kind !== 'following' && state.kind !== 'severed') return
-    if (!this.#heartbeats.hear(heartbeat, this.#primary!, this.#config.generation)) return
+    if (!this.#heartbeats.hear(heartbeat, this.#primary!, this.#config.generation)) {
+      this.#effects.push({ kind: 'heartbeat-refused' })
+      return
+    }
     this.#heardAtMs = nowMs
     this.#detector!.heardHeartbeat(nowMs)
     this.#released(heartbeat.releasedSequence)

@@ -58,13 +58,14 @@ export class Bond {
     return this.#heartbeats.due(state, nowMs)
   }
 
-  /** A heartbeat came, from the backup or from elsewhere. */
-  heartbeat(heartbeat: Heartbeat, nowMs: number): void {
-    if (!this.#heartbeats.hear(heartbeat, this.backup, this.#generation)) return
+  /** A heartbeat came, from the backup or from elsewhere; false when it is no news of the backup. */
+  heartbeat(heartbeat: Heartbeat, nowMs: number): boolean {
+    if (!this.#heartbeats.hear(heartbeat, this.backup, this.#generation)) return false
     this.#detector.heardHeartbeat(nowMs)
     this.#echoMs = heartbeat.sentAtMs
     // An echo of what was not sent yet is nonsense and extends nothing.
     if (heartbeat.echoMs <= nowMs) this.#extendLease(heartbeat.echoMs)
+    return true
   }
 
   /** A whole message came on the channel. */

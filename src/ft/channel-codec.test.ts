@@ -1,9 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ChannelDecoder, encodeMessage, MESSAGE_BYTES_MAX } from './channel-codec.ts'
-import { decodeHeartbeat, encodeHeartbeat, HEARTBEAT_BYTES_MAX } from './heartbeat-codec.ts'
+import { decodeHeartbeat, encodeHeartbeat, HEARTBEAT_BYTES_MAX, PAIR_KEY_BYTES } from './heartbeat-codec.ts'
 import type { ByeReason, ChannelMessage, Heartbeat, Role } from './messages.ts'
 import { PROTOCOL_VERSION } from './messages.ts'
+import { ProtocolInvariantError } from './protocol-error.ts'
 import { WireError } from './wire-error.ts'
 
 const integer = fc.maxSafeNat()
@@ -145,36 +146,60 @@ describe('the logging channel', () => {
 })
 
 describe('heartbeats', () => {
+  const KEY = Uint8Array.from({ length: PAIR_KEY_BYTES }, (_, i) => i)
+
+  test('are believed only with the very key they were made with', () => {
+    fc.assert(
+      fc.property(heartbeat, fc.nat(PAIR_KEY_BYTES - 1), fc.nat(7), (sent, at, bit) => {
+        const other = KEY.slice()
+        other[at]! ^= 1 << bit
+        expect(codeOf(() => decodeHeartbeat(encodeHeartbeat(sent, other), KEY))).toBe('FT_MESSAGE_FORGED')
+      }),
+    )
+  })
+
+  test('are neither made nor read with a key of another length', () => {
+    const sent = fc.sample(heartbeat, { numRuns: 1, seed: 1 })[0]!
+    const datagram = encodeHeartbeat(sent, KEY)
+    for (const length of [0, 16, 31, 33]) {
+      expect(() => encodeHeartbeat(sent, new Uint8Array(length))).toThrow(ProtocolInvariantError)
+      expect(() => decodeHeartbeat(datagram, new Uint8Array(length))).toThrow(ProtocolInvariantError)
+    }
+  })
+
   test('survive a round trip, and the longest names fit', () => {
     fc.assert(
       fc.property(heartbeat, (sent) => {
-        expect(decodeHeartbeat(encodeHeartbeat(sent))).toEqual(sent)
+        expect(decodeHeartbeat(encodeHeartbeat(sent, KEY), KEY)).toEqual(sent)
       }),
     )
     const long = 'x'.repeat(255)
-    const datagram = encodeHeartbeat({
-      version: PROTOCOL_VERSION,
-      vm: long,
-      generation: 1,
-      role: 'backup',
-      replica: long,
-      sequence: 1,
-      sentAtMs: 0.5,
-      echoMs: -1,
-      releasedSequence: 0,
-    })
+    const datagram = encodeHeartbeat(
+      {
+        version: PROTOCOL_VERSION,
+        vm: long,
+        generation: 1,
+        role: 'backup',
+        replica: long,
+        sequence: 1,
+        sentAtMs: 0.5,
+        echoMs: -1,
+        releasedSequence: 0,
+      },
+      KEY,
+    )
     expect(datagram.length).toBeLessThanOrEqual(HEARTBEAT_BYTES_MAX)
   })
 
   test('an altered, cut or lengthened datagram is refused', () => {
     fc.assert(
       fc.property(heartbeat, fc.nat(), fc.integer({ min: 1, max: 255 }), (sent, at, flip) => {
-        const datagram = encodeHeartbeat(sent)
-        expect(() => decodeHeartbeat(datagram.subarray(0, at % datagram.length))).toThrow(WireError)
-        expect(() => decodeHeartbeat(concatenate([datagram, Uint8Array.of(0)]))).toThrow(WireError)
+        const datagram = encodeHeartbeat(sent, KEY)
+        expect(() => decodeHeartbeat(datagram.subarray(0, at % datagram.length), KEY)).toThrow(WireError)
+        expect(() => decodeHeartbeat(concatenate([datagram, Uint8Array.of(0)]), KEY)).toThrow(WireError)
         const index = at % datagram.length
         datagram[index] = datagram[index]! ^ flip
-        expect(() => decodeHeartbeat(datagram)).toThrow(WireError)
+        expect(() => decodeHeartbeat(datagram, KEY)).toThrow(WireError)
       }),
     )
   })

@@ -42,7 +42,10 @@ export class Heartbeats {
     }
   }
 
-  /** Takes a heartbeat in; true when it is news of `peer`, the replica this one is bound to in `generation`. */
+  /**
+   * Takes a heartbeat in; true when it is news of `peer`, the replica this one is bound to in `generation`. Else it was heard
+   * before, was overtaken, or is of another pair: since it was authentic, something repeats what it heard.
+   */
   hear(heartbeat: Heartbeat, peer: string, generation: number): boolean {
     if (heartbeat.version !== PROTOCOL_VERSION || heartbeat.vm !== this.#vm) return false
     if (heartbeat.role === this.#role || heartbeat.replica !== peer) return false

@@ -10,7 +10,7 @@
  */
 
 /** Raised whenever a message changes meaning or shape; two replicas of different versions refuse each other. */
-export const PROTOCOL_VERSION = 2
+export const PROTOCOL_VERSION = 3
 
 /** What a replica is in its pair. */
 export type Role = 'primary' | 'backup'

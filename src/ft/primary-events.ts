@@ -52,6 +52,8 @@ export type PrimaryEffect =
     }
   | { readonly kind: 'close-channel'; readonly connection: number }
   | { readonly kind: 'send-heartbeat'; readonly heartbeat: Heartbeat }
+  /** Count it: a heartbeat was heard before, was overtaken, or is of another pair. It had no effect. */
+  | { readonly kind: 'heartbeat-refused' }
   /** Let go of all held outputs of frames up to and including this one, in order. */
   | { readonly kind: 'release-outputs'; readonly throughSequence: number }
   /** Create-if-absent of key `vm/<vm>/generation/<generation>` with value `winner`; answer with `test-and-set-result`. */

@@ -184,6 +184,8 @@ describe('the Output Rule', () => {
     bench.ack(1)
     expect(released(bench.heartbeat(bench.nowMs + 1e9))).toEqual([])
     expect(released(bench.heartbeat(bench.nowMs, 2))).toEqual([])
+    // Of another generation: it is refused, and can be counted.
+    expect(kinds(bench.heartbeat(bench.nowMs, 2))).toEqual(['heartbeat-refused'])
     bench.nowMs += 1_000
     expect(released(bench.handle({ kind: 'tick' }))).toEqual([])
   })

@@ -106,7 +106,9 @@ export class Primary {
         this.#closed(event.connection, nowMs)
         return
       case 'heartbeat':
-        this.#bond()?.heartbeat(event.heartbeat, nowMs)
+        if (this.#bond()?.heartbeat(event.heartbeat, nowMs) === false) {
+          this.#effects.push({ kind: 'heartbeat-refused' })
+        }
         this.#release(nowMs)
         return
       case 'frame-recorded':

@@ -22,10 +22,12 @@ export const NET_ERROR_NEXT = {
   NET_PASST_MISSING: 'Install passt (Debian: apt-get install passt) and try again.',
   NET_PASST_FAILED:
     'Read what passt said above; it needs an interface with an IPv4 default route, and the right to make a user namespace, which a chroot and some containers refuse.',
-  NET_ADDRESS_INVALID: 'Write the address as unix:/path (at most 107 bytes) or tcp:HOST:PORT.',
+  NET_ADDRESS_INVALID: 'Write the address as unix:/path (at most 107 bytes), tcp:HOST:PORT or tls:HOST:PORT.',
   NET_LISTEN_FAILED:
     'Choose another address or directory for the gateway, and check that no other gateway runs there.',
   NET_GATEWAY_UNREACHABLE: 'Check that the gateway process runs; its log says why it ended.',
+  NET_UNAUTHORIZED:
+    'Call as a host of this cluster: with its certificate and its API token, which are in the identity directory.',
   NET_GATEWAY_EXISTS: 'Another gateway serves this directory; stop it first.',
 } as const
 

@@ -7,11 +7,14 @@
  * and carries frames between sockets and segments. Nothing a peer sends reaches further than its own socket
  * before its hello has been checked.
  */
-import { randomBytes, timingSafeEqual } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { listenAt } from './address.ts'
+import type { Identity } from '../security/identity.ts'
+import { type RefusalCounts, Refusals } from '../security/refusals.ts'
+import { isSameSecret } from '../security/tokens.ts'
+import { listenAt, type NetAccess, serverAt } from './address.ts'
 import { NetError } from './errors.ts'
 import { FrameSocket } from './frame-socket.ts'
 import {
@@ -100,8 +103,10 @@ export interface LinkInfo {
 export interface GatewayOptions {
   /** For Unix sockets; must exist. */
   readonly dir: string
-  /** Where replicas link up: `unix:PATH` or `tcp:HOST:PORT`, port 0 for any. By default a Unix socket in `dir`. */
+  /** Where replicas link up, as `address.ts` has it, port 0 for any. By default a Unix socket in `dir`. */
   readonly linkAddress?: string
+  /** Of the host this is on; needed where replicas of other hosts shall link up. */
+  readonly identity?: Identity | null
   readonly log: GatewayLog
 }
 
@@ -121,7 +126,7 @@ interface SegmentEntry {
   plainAddress: string | null
 }
 
-/** Rejects with NET_ADDRESS_INVALID or NET_LISTEN_FAILED. */
+/** Rejects with NET_ADDRESS_INVALID, NET_LISTEN_FAILED, SECURITY_IDENTITY_MISSING or SECURITY_PLAIN_REFUSED. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const gateway = new Gateway(options)
   await gateway.listen(options.linkAddress ?? `unix:${join(options.dir, 'links.sock')}`)
@@ -131,6 +136,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 export class Gateway {
   readonly #dir: string
   readonly #log: GatewayLog
+  /** As whom it lets replicas, and agents on its control, connect. */
+  readonly access: NetAccess
   /** By VM name; null while the segment is being made. */
   readonly #segments = new Map<string, SegmentEntry | null>()
   readonly #strangers = new Set<FrameSocket>()
@@ -139,9 +146,10 @@ export class Gateway {
   #nextLink: LinkId = FIRST_LINK
 
   /** Use `startGateway`. */
-  constructor({ dir, log }: GatewayOptions) {
+  constructor({ dir, log, identity = null }: GatewayOptions) {
     this.#dir = dir
     this.#log = log
+    this.access = { identity, refusals: new Refusals(log) }
   }
 
   /** Where replicas link up, in the form `connectPort` takes. */
@@ -149,8 +157,13 @@ export class Gateway {
     return this.#linkAddress
   }
 
+  /** What was refused so far, by reason. */
+  get refusals(): RefusalCounts {
+    return this.access.refusals.counts()
+  }
+
   async listen(address: string): Promise<void> {
-    this.#server = createServer({ noDelay: true }, (socket) => this.#welcome(socket))
+    this.#server = serverAt(address, this.access, (socket) => this.#welcome(socket))
     this.#linkAddress = await listenAt(this.#server, address)
   }
 
@@ -224,6 +237,7 @@ export class Gateway {
 
   /** A connection is a stranger until its hello was accepted. */
   #welcome(socket: Socket): void {
+    const from = socket.remoteAddress
     let link: { readonly id: LinkId; readonly entry: SegmentEntry; readonly hello: Hello } | null = null
     const stranger = new FrameSocket(
       socket,
@@ -235,7 +249,7 @@ export class Gateway {
         control: (data) => {
           const message = decodeFromReplica(data)
           if (link !== null) this.#control(link.entry, link.id, link.hello, message)
-          else if (message.type === 'hello') link = this.#attach(stranger, message)
+          else if (message.type === 'hello') link = this.#attach(stranger, message, from)
           else throw new NetError('NET_HELLO_MISSING', `${message.type} before the hello`)
           if (link !== null) this.#admitted(stranger, helloTimer)
         },
@@ -265,9 +279,13 @@ export class Gateway {
   }
 
   /** Null if the hello was refused; the replica is then told why, and the connection closed. */
-  #attach(socket: FrameSocket, hello: Hello): { id: LinkId; entry: SegmentEntry; hello: Hello } | null {
+  #attach(
+    socket: FrameSocket,
+    hello: Hello,
+    from: string | undefined,
+  ): { id: LinkId; entry: SegmentEntry; hello: Hello } | null {
     try {
-      const entry = this.#checkHello(hello)
+      const entry = this.#checkHello(hello, from)
       const id = this.#nextLink++
       entry.segment.attach(id, hello.generation)
       entry.links.set(id, { hello, socket })
@@ -284,11 +302,13 @@ export class Gateway {
     }
   }
 
-  #checkHello({ vm, token }: Hello): SegmentEntry {
+  #checkHello({ vm, token }: Hello, from: string | undefined): SegmentEntry {
     const entry = this.#segments.get(vm)
     if (!entry) throw new NetError('NET_SEGMENT_UNKNOWN', `VM ${vm} has no segment`)
-    if (!sameToken(token, entry.token))
+    if (!isSameSecret(token, entry.token)) {
+      this.access.refusals.count('wrong-token', from, `link of VM ${vm}`)
       throw new NetError('NET_TOKEN_WRONG', `the token is not that of VM ${vm}`)
+    }
     if (entry.links.size >= LINKS_PER_SEGMENT_MAX) {
       throw new NetError('NET_LINKS_TOO_MANY', `VM ${vm} has ${LINKS_PER_SEGMENT_MAX} links`)
     }
@@ -376,11 +396,6 @@ export class Gateway {
 
 function sendMessage(socket: FrameSocket, message: FromGateway): void {
   socket.sendControl(encodeMessage(message))
-}
-
-function sameToken(a: string, b: string): boolean {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)]
-  return left.length === right.length && timingSafeEqual(left, right)
 }
 
 function parseRequest(request: SegmentRequest): z.output<typeof segmentRequestSchema> {

@@ -3,8 +3,7 @@
  * the way to it was gone for a while, so that a gateway that is started again costs the guest some frames and no
  * more.
  */
-import { connect } from 'node:net'
-import { parseAddress } from './address.ts'
+import { connectAt, type NetAccess } from './address.ts'
 import { isNetErrorCode, NetError } from './errors.ts'
 import { FrameSocket } from './frame-socket.ts'
 import {
@@ -20,7 +19,7 @@ import {
 const RECONNECT_DELAY_MS_MIN = 20
 const RECONNECT_DELAY_MS_MAX = 1_000
 
-export interface PortOptions {
+export interface PortOptions extends NetAccess {
   /** The gateway's `linkAddress`. */
   readonly address: string
   readonly vm: string
@@ -40,7 +39,10 @@ export interface PortOptions {
   onLink?(up: boolean, reason: Error | null): void
 }
 
-/** Rejects if the gateway refuses the hello (the code says why) or is not there: NET_GATEWAY_UNREACHABLE. */
+/**
+ * Rejects if the gateway refuses the hello (the code says why) or is not there, or is no host of this cluster:
+ * NET_GATEWAY_UNREACHABLE. Without an identity at an address that needs one: SECURITY_IDENTITY_MISSING.
+ */
 export async function connectPort(options: PortOptions): Promise<GatewayPort> {
   const port = new GatewayPort(options)
   await port.linkUp()
@@ -59,6 +61,8 @@ export class GatewayPort {
   #goingLive: Waiting | null = null
   /** The generation in which this replica is live, null before. */
   #liveGeneration: number | null = null
+  /** The generation in which the gateway was told, on the present link, that this replica is live. */
+  #toldGeneration: number | null = null
   #everLinked = false
   #fenced = false
   #closed = false
@@ -86,7 +90,7 @@ export class GatewayPort {
   linkUp(): Promise<void> {
     const { address, vm, replica, generation, token } = this.#options
     const socket = new FrameSocket(
-      connect(parseAddress(address)),
+      connectAt(address, this.#options),
       {
         frame: (data) => this.#options.onFrame(data, ++this.#received),
         control: (data) => this.#control(decodeFromGateway(data)),
@@ -102,7 +106,8 @@ export class GatewayPort {
     })
     const helloGeneration = this.#liveGeneration ?? generation
     this.#tell({ type: 'hello', protocol: LINK_PROTOCOL, vm, replica, generation: helloGeneration, token })
-    if (this.#liveGeneration !== null) this.#tell({ type: 'live', generation: this.#liveGeneration })
+    this.#toldGeneration = null
+    this.#tellLive()
     return welcomed
   }
 
@@ -121,7 +126,10 @@ export class GatewayPort {
     })
     // Not everybody waits for it: a refusal also reaches onFenced.
     confirmed.catch(() => {})
-    if (this.isLinked) this.#tell({ type: 'live', generation })
+    if (this.isLinked) {
+      this.#toldGeneration = null
+      this.#tellLive()
+    }
     return confirmed
   }
 
@@ -145,6 +153,12 @@ export class GatewayPort {
     this.#goingLive = null
   }
 
+  #tellLive(): void {
+    if (this.#liveGeneration === this.#toldGeneration || this.#liveGeneration === null) return
+    this.#toldGeneration = this.#liveGeneration
+    this.#tell({ type: 'live', generation: this.#liveGeneration })
+  }
+
   #tell(message: FromReplica): void {
     this.#socket?.sendControl(encodeMessage(message))
   }
@@ -156,6 +170,8 @@ export class GatewayPort {
         this.#everLinked = true
         this.#hello?.resolve()
         this.#hello = null
+        // It may have gone live while it linked up.
+        this.#tellLive()
         this.#options.onLink?.(true, null)
         return
       case 'live':

@@ -121,6 +121,8 @@ export class BackupShell implements Shell {
         return channels.close(effect.connection)
       case 'send-heartbeat':
         return heartbeats.send(effect.heartbeat)
+      case 'heartbeat-refused':
+        return heartbeats.refused()
       case 'accept-frame': {
         const bytes = this.#received.get(effect.sequence)
         if (bytes === undefined) throw new Error(`frame ${effect.sequence} is accepted but was not received`)

@@ -1,36 +1,42 @@
-import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import fc from 'fast-check'
-import { afterEach, expect, test } from 'vitest'
+import { afterAll, afterEach, expect, test } from 'vitest'
 import { encodeMessage } from '../ft/channel-codec.ts'
-import { type ChannelMessage, type FrameMessage, type Heartbeat, PROTOCOL_VERSION } from '../ft/messages.ts'
+import type { ChannelMessage, FrameMessage } from '../ft/messages.ts'
+import type { Identity } from '../security/identity.ts'
+import { TestClusters, testRefusals } from '../security/testing/clusters.ts'
 import { ChannelSockets } from './channel.ts'
-import { HeartbeatSocket } from './heartbeat-socket.ts'
 
 const ADDRESS = '127.0.0.1'
 const opened: { end(): void }[] = []
+const clusters = new TestClusters()
+afterAll(() => clusters.remove())
 afterEach(() => {
   for (const resource of opened.splice(0)) resource.end()
 })
 
 /** One end whose story can be awaited. */
-function channelEnd() {
+function channelEnd(identity: Identity | null = null) {
+  const { refusals } = testRefusals()
   const story: string[] = []
   const messages: ChannelMessage[] = []
-  const channels = new ChannelSockets({
-    opened: (connection) => story.push(`opened ${connection}`),
-    message: (connection, message) => {
-      story.push(`${message.kind} on ${connection}`)
-      // Payloads are views of what the socket brought; here they are compared as plain bytes.
-      messages.push(
-        message.kind === 'frame' ? { ...message, payload: Uint8Array.from(message.payload) } : message,
-      )
+  const channels = new ChannelSockets(
+    {
+      opened: (connection) => story.push(`opened ${connection}`),
+      message: (connection, message) => {
+        story.push(`${message.kind} on ${connection}`)
+        // Payloads are views of what the socket brought; here they are compared as plain bytes.
+        messages.push(
+          message.kind === 'frame' ? { ...message, payload: Uint8Array.from(message.payload) } : message,
+        )
+      },
+      closed: (connection) => story.push(`closed ${connection}`),
     },
-    closed: (connection) => story.push(`closed ${connection}`),
-  })
+    { identity, refusals },
+  )
   opened.push(channels)
-  return { channels, story, messages }
+  return { channels, story, messages, refusals }
 }
 
 function frame(sequence: number, bytes: number): ChannelMessage {
@@ -38,9 +44,9 @@ function frame(sequence: number, bytes: number): ChannelMessage {
   return { kind: 'frame', sequence, releasedSequence: 0, powerOff: false, payload }
 }
 
-async function pair() {
-  const backup = channelEnd()
-  const primary = channelEnd()
+async function pair(identity: Identity | null = null) {
+  const backup = channelEnd(identity)
+  const primary = channelEnd(identity)
   const port = await backup.channels.listen(ADDRESS)
   primary.channels.call(ADDRESS, port)
   await expect.poll(() => [...primary.story, ...backup.story]).toEqual(['opened 1', 'opened 1'])
@@ -121,39 +127,47 @@ test('more connections than any pair needs are turned away', async () => {
   expect(backup.story).toHaveLength(4)
 })
 
-const beat: Heartbeat = {
-  version: PROTOCOL_VERSION,
-  vm: 'web',
-  generation: 1,
-  role: 'primary',
-  replica: 'r',
-  sequence: 1,
-  sentAtMs: 5,
-  echoMs: -1,
-  releasedSequence: 0,
-}
+test('with an identity the same goes through TLS', async () => {
+  const { identity } = await clusters.create()
+  const { primary, backup } = await pair(identity)
+  for (const [i, size] of [0, 10, 200_000, 3_000_000].entries()) primary.channels.send(1, frame(i + 1, size))
+  await expect.poll(() => backup.messages.length).toBe(4)
+  expect(backup.messages.at(-1)).toEqual(frame(4, 3_000_000))
+  backup.channels.send(1, { kind: 'ack', receivedSequence: 4, executedSequence: 4 })
+  await expect.poll(() => primary.messages).toHaveLength(1)
+  primary.channels.send(1, { kind: 'bye', reason: 'stop' })
+  primary.channels.close(1)
+  await expect.poll(() => backup.story.slice(-2)).toEqual(['bye on 1', 'closed 1'])
+})
 
-test('heartbeats go both ways once one side knows the other; all else is dropped', async () => {
-  const heard: string[] = []
-  const open = async (name: string) => {
-    const socket = await HeartbeatSocket.open(ADDRESS, 'web', ({ sequence }) =>
-      heard.push(`${name} ${sequence}`),
-    )
-    opened.push({ end: () => socket.close() })
-    return socket
-  }
-  const [primary, backup] = [await open('primary'), await open('backup')]
-  backup.send({ ...beat, sequence: 7 })
-  const other = createSocket('udp4')
-  opened.push({ end: () => other.close() })
-  other.send('nonsense', backup.port, ADDRESS)
-  const foreign = await HeartbeatSocket.open(ADDRESS, 'other', () => {})
-  opened.push({ end: () => foreign.close() })
-  foreign.sendTo({ address: ADDRESS, port: backup.port })
-  foreign.send({ ...beat, vm: 'other' })
-  primary.sendTo({ address: ADDRESS, port: backup.port })
-  primary.send({ ...beat, sequence: 1 })
-  await expect.poll(() => heard).toEqual(['backup 1'])
-  backup.send({ ...beat, sequence: 2 })
-  await expect.poll(() => heard).toEqual(['backup 1', 'primary 2'])
+test('a torn TLS connection is a closed channel', async () => {
+  const { identity } = await clusters.create()
+  const { primary, backup } = await pair(identity)
+  backup.channels.end()
+  await expect.poll(() => primary.story).toEqual(['opened 1', 'closed 1'])
+})
+
+test('with an identity whoever is no host of the cluster opens no channel', async () => {
+  const { identity } = await clusters.create()
+  const backup = channelEnd(identity)
+  const port = await backup.channels.listen(ADDRESS)
+  // A replica of another cluster calls again and again: it does not believe this one either.
+  const foreign = channelEnd((await clusters.create()).identity)
+  foreign.channels.call(ADDRESS, port)
+  await expect.poll(() => foreign.refusals.counts()['unknown-certificate']).toBeGreaterThanOrEqual(2)
+  // A replica without an identity opens what it takes for a channel, and says nothing that is heard.
+  const plain = channelEnd()
+  plain.channels.call(ADDRESS, port)
+  await expect.poll(() => plain.story).toEqual(['opened 1'])
+  plain.channels.send(1, frame(1, 100))
+  await expect.poll(() => plain.story).toEqual(['opened 1', 'closed 1'])
+  expect(backup.refusals.counts()['plain-text']).toBe(1)
+  expect(backup.story).toEqual([])
+})
+
+test('without an identity no channel is opened beyond loopback', async () => {
+  const { channels } = channelEnd()
+  const code = 'SECURITY_IDENTITY_MISSING'
+  await expect(channels.listen('0.0.0.0')).rejects.toMatchObject({ code })
+  expect(() => channels.call('192.0.2.1', 1)).toThrow(expect.objectContaining({ code }))
 })

@@ -1,10 +1,14 @@
 /**
- * The logging channel's sockets: TCP connections that carry whole messages, numbered so that the protocol can
+ * The logging channel's sockets: connections that carry whole messages, TCP or, with an identity, TLS; numbered so that the protocol can
  * tell them apart. What is said on them is decided in `src/ft`; bytes are the codec's.
  */
-import { type AddressInfo, createServer, connect as netConnect, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { ChannelDecoder, encodeMessage } from '../ft/channel-codec.ts'
 import type { ChannelMessage } from '../ft/messages.ts'
+import { SecurityError } from '../security/errors.ts'
+import type { Identity } from '../security/identity.ts'
+import { connectLink, type LinkListener, listenLink } from '../security/links.ts'
+import type { Refusals } from '../security/refusals.ts'
 import { ReplicaError } from './errors.ts'
 
 /** One primary calls; a few more may while an older one is being closed. Others are turned away. */
@@ -23,49 +27,58 @@ export interface ChannelHandler {
   closed(connection: number): void
 }
 
+/** Whom a replica lets connect, and as whom it connects. */
+export interface LinkAccess {
+  /** Of this host; null on loopback only. */
+  readonly identity: Identity | null
+  readonly refusals: Refusals
+}
+
 export class ChannelSockets {
   readonly #handler: ChannelHandler
+  readonly #access: LinkAccess
   readonly #connections = new Map<number, Socket>()
   #next = 1
-  #server: Server | null = null
+  #server: LinkListener | null = null
   #calling: Socket | null = null
   #callTimer: NodeJS.Timeout | null = null
   #ended = false
 
-  constructor(handler: ChannelHandler) {
+  constructor(handler: ChannelHandler, access: LinkAccess) {
     this.#handler = handler
+    this.#access = access
   }
 
   /** Waits for a primary's call. Resolves to the port. */
   async listen(address: string): Promise<number> {
-    const server = createServer({ noDelay: true }, (socket) => {
+    const onSocket = (socket: Socket) => {
       if (this.#connections.size >= CONNECTIONS_MAX) socket.destroy()
       else this.#adopt(socket)
-    })
-    this.#server = server
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (error) =>
-        reject(new ReplicaError('LISTEN_FAILED', `${address}: ${error.message}`, { cause: error })),
-      )
-      server.listen(0, address, resolve)
-    })
-    return (server.address() as AddressInfo).port
+    }
+    try {
+      this.#server = await listenLink({ host: address, port: 0 }, { ...this.#access, onSocket })
+      return this.#server.port
+    } catch (error) {
+      if (error instanceof SecurityError) throw error
+      throw new ReplicaError('LISTEN_FAILED', `${address}: ${(error as Error).message}`, { cause: error })
+    }
   }
 
-  /** Calls a backup until it answers. */
+  /** Calls a backup until it answers. Throws SECURITY_IDENTITY_MISSING. */
   call(address: string, port: number): void {
     if (this.#ended) return
-    const socket = netConnect({ host: address, port, noDelay: true })
-    this.#calling = socket
-    socket.once('connect', () => {
-      this.#calling = null
-      socket.removeAllListeners()
-      this.#adopt(socket)
-    })
-    socket.once('error', () => {
+    const again = () => {
       socket.destroy()
       this.#callTimer = setTimeout(() => this.call(address, port), CALL_AGAIN_MS)
-    })
+    }
+    const onReady = () => {
+      this.#calling = null
+      socket.off('error', again)
+      this.#adopt(socket)
+    }
+    const socket = connectLink({ host: address, port, ...this.#access, onReady })
+    this.#calling = socket
+    socket.once('error', again)
   }
 
   /** Stops calling a backup that has not answered. */

@@ -2,9 +2,12 @@
  * The I/O thread's part of becoming a clone: waits for the source's connection, hands the state on to the CPU thread, and
  * tells the source when the machine stands. A clone whose source goes away before it is the backup is of no use.
  */
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { promisify } from 'node:util'
 import { type ZstdOptions, zstdDecompress } from 'node:zlib'
+import { UnderstudyError } from '../errors.ts'
+import { type LinkListener, listenLink } from '../security/links.ts'
+import type { LinkAccess } from './channel.ts'
 import {
   CloneDecoder,
   type CloneHeader,
@@ -34,7 +37,7 @@ export interface CloneReceiverOptions {
 
 export class CloneReceiver {
   readonly #options: CloneReceiverOptions
-  readonly #server: Server
+  #listener: LinkListener | null = null
   readonly #connections = new Set<Socket>()
   #source: Socket | null = null
   #cpu: Cpu | null = null
@@ -43,23 +46,27 @@ export class CloneReceiver {
 
   private constructor(options: CloneReceiverOptions) {
     this.#options = options
-    this.#server = createServer({ noDelay: true }, (socket) => this.#connected(socket))
   }
 
-  /** Rejects with LISTEN_FAILED. */
-  static async listen(address: string, options: CloneReceiverOptions): Promise<CloneReceiver> {
+  /** Rejects with LISTEN_FAILED, or SECURITY_IDENTITY_MISSING. */
+  static async listen(
+    address: string,
+    access: LinkAccess,
+    options: CloneReceiverOptions,
+  ): Promise<CloneReceiver> {
     const receiver = new CloneReceiver(options)
-    await new Promise<void>((resolve, reject) => {
-      receiver.#server.once('error', (error) =>
-        reject(new ReplicaError('LISTEN_FAILED', `${address}: ${error.message}`, { cause: error })),
-      )
-      receiver.#server.listen(0, address, resolve)
-    })
+    const onSocket = (socket: Socket) => receiver.#connected(socket)
+    try {
+      receiver.#listener = await listenLink({ host: address, port: 0 }, { ...access, onSocket })
+    } catch (error) {
+      if (error instanceof UnderstudyError) throw error
+      throw new ReplicaError('LISTEN_FAILED', `${address}: ${String(error)}`, { cause: error })
+    }
     return receiver
   }
 
   get port(): number {
-    return (this.#server.address() as AddressInfo | null)?.port ?? 0
+    return this.#listener?.port ?? 0
   }
 
   /** Where the state goes. Before the first connection. */
@@ -81,7 +88,7 @@ export class CloneReceiver {
 
   close(): void {
     this.#isOver = true
-    this.#server.close()
+    this.#listener?.close()
     for (const socket of this.#connections) socket.end()
   }
 
@@ -135,7 +142,7 @@ export class CloneReceiver {
         return
       case 'bound':
         this.#isOver = true
-        this.#server.close()
+        this.#listener?.close()
         return
       default:
         throw new ReplicaError('CLONE_NONSENSE', `it says ${message.kind}`)

@@ -3,10 +3,12 @@
  * from the CPU thread to the clone, no faster than that takes it or than was asked for, and watches over the attempt until
  * the clone is the backup. Whatever goes wrong, the machine runs on alone as before.
  */
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { promisify } from 'node:util'
 import { type ZstdOptions, constants as zlib, zstdCompress } from 'node:zlib'
 import type { FrameCursor } from '../replay/frame.ts'
+import { connectLink } from '../security/links.ts'
+import type { LinkAccess } from './channel.ts'
 import {
   CLONE_VERSION,
   CloneDecoder,
@@ -55,6 +57,7 @@ export interface CloneSenderOptions {
   readonly vm: string
   readonly generation: number
   readonly order: CloneOrder
+  readonly access: LinkAccess
   readonly cpu: Cpu
   /** The machine is captured: the protocol shall admit the clone, whose last frame is `sequence`. */
   admit(cursor: FrameCursor): void
@@ -81,10 +84,14 @@ export class CloneSender {
   constructor(options: CloneSenderOptions) {
     this.#options = options
     const { peer, deadlineMs } = options.order
-    this.#socket = connect({ host: peer.address, port: peer.clonePort, noDelay: true })
+    this.#socket = connectLink({
+      host: peer.address,
+      port: peer.clonePort,
+      ...options.access,
+      onReady: () => this.#connected(),
+    })
     this.#deadline = setTimeout(() => this.#fail(`it took longer than ${deadlineMs} ms`), deadlineMs)
     const decoder = new CloneDecoder()
-    this.#socket.on('connect', () => this.#connected())
     this.#socket.on('data', (chunk: Buffer) => this.#heard(decoder, chunk))
     this.#socket.on('error', (error) => this.#fail(error.message))
     this.#socket.on('close', () => this.#fail('the clone has closed the connection'))

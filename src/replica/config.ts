@@ -1,6 +1,8 @@
 /** A replica's configuration, as the host agent writes it into a file for the process it starts. */
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
+import { PAIR_KEY_BYTES } from '../ft/heartbeat-codec.ts'
 import { ADMISSION_MS_MAX } from '../ft/timing.ts'
 import { ReplicaError } from './errors.ts'
 
@@ -11,6 +13,8 @@ const port = z.int().min(1).max(65_535)
 
 /** Host and a random part, which makes it unique for ever. */
 const replicaName = z.string().min(1).max(128)
+
+const pairKeySchema = z.string().regex(/^[0-9a-f]{64}$/)
 
 /** Where the backup of a pair listens. */
 export const peerSchema = z.object({
@@ -28,6 +32,8 @@ export const cloneOrderSchema = z.object({
   /** The incarnation that waits there. */
   replica: replicaName,
   peer: peerSchema.extend({ clonePort: port }),
+  /** What the heartbeats of the pair that the two become are authenticated with. */
+  pairKey: pairKeySchema,
   /** Worth its time where the network is slower than a core. */
   compressed: z.boolean(),
   /** Of guest memory, before it is compressed; null for as fast as it goes. */
@@ -101,6 +107,8 @@ export const replicaConfigSchema = z.object({
   mac: z.string().regex(/^[0-9a-f]{12}$/),
   /** 32 to 64 bytes in hexadecimal; the same on both sides of a pair. */
   rngSeed: z.string().regex(/^([0-9a-f]{2}){32,64}$/),
+  /** Authenticates the heartbeats of the pair; the same on both sides, and on no other. */
+  pairKey: pairKeySchema,
   /** What the guest's real-time clock shows at power-on, in ms since 1970; the same on both sides of a pair. */
   epochMs: z.int().min(0),
   /** Where and by which token the replica joins the VM's network segment at the gateway. */
@@ -108,6 +116,8 @@ export const replicaConfigSchema = z.object({
   gatewayToken: z.string(),
   /** URL of the shared store. */
   store: z.string(),
+  /** This host's identity: with it the channel speaks TLS. Null on loopback only. */
+  identityDirectory: z.string().nullable(),
   /** Unix socket on which this replica answers its agent. */
   controlSocket: z.string(),
   /** The host's events file. */
@@ -119,6 +129,11 @@ export const replicaConfigSchema = z.object({
 })
 
 export type ReplicaConfig = z.infer<typeof replicaConfigSchema>
+
+/** A key for a pair that is to be. */
+export function newPairKey(): string {
+  return randomBytes(PAIR_KEY_BYTES).toString('hex')
+}
 
 export function readReplicaConfig(path: string): ReplicaConfig {
   let value: unknown

@@ -1,5 +1,6 @@
 /** The replica's port at the gateway, as the rest of the replica sees it. */
 import { connectPort } from '../net/port.ts'
+import type { LinkAccess } from './channel.ts'
 import type { ReplicaConfig } from './config.ts'
 import type { NetworkPort } from './outside.ts'
 
@@ -11,9 +12,14 @@ export interface NetworkEvents {
 }
 
 /** Links up with the gateway. Rejects when it is not there or refuses; a link that breaks later mends itself. */
-export async function connectNetwork(config: ReplicaConfig, events: NetworkEvents): Promise<NetworkPort> {
+export async function connectNetwork(
+  config: ReplicaConfig,
+  access: LinkAccess,
+  events: NetworkEvents,
+): Promise<NetworkPort> {
   const port = await connectPort({
     address: config.gatewayAddress,
+    ...access,
     vm: config.vm,
     replica: `${config.host}/${process.pid}`,
     generation: config.generation,

@@ -129,6 +129,8 @@ export class PrimaryShell implements Shell {
         return channels.close(effect.connection)
       case 'send-heartbeat':
         return heartbeats.send(effect.heartbeat)
+      case 'heartbeat-refused':
+        return heartbeats.refused()
       case 'release-outputs':
         return outside.release(held.take(effect.throughSequence))
       case 'test-and-set': {

@@ -4,11 +4,14 @@
  */
 import { ControlServer } from '../control/server.ts'
 import { rarpAnnouncement } from '../net/announce.ts'
+import { loadIdentity } from '../security/identity.ts'
+import { checkReach } from '../security/links.ts'
+import { Refusals, STDERR_LOG } from '../security/refusals.ts'
 import { openStore } from '../store/open.ts'
 import type { Store } from '../store/store.ts'
 import { testAndSet } from './arbiter.ts'
 import { BackupShell } from './backup-shell.ts'
-import { ChannelSockets } from './channel.ts'
+import { ChannelSockets, type LinkAccess } from './channel.ts'
 import { CloneReceiver } from './clone-receiver.ts'
 import { CloneSender } from './clone-sender.ts'
 import type { CloneOrder, ReplicaConfig } from './config.ts'
@@ -42,6 +45,8 @@ export class Replica {
   readonly #config: ReplicaConfig
   readonly #eventLog: EventLog
   readonly #console: ConsoleHub
+  readonly #refusals = new Refusals(STDERR_LOG)
+  #access: LinkAccess = { identity: null, refusals: this.#refusals }
   #store: Store | null = null
   #parts: ReplicaParts | null = null
   #shell: Shell | null = null
@@ -74,6 +79,11 @@ export class Replica {
 
   async #start(standby: Standby | null): Promise<void> {
     const config = this.#config
+    const identity = config.identityDirectory === null ? null : loadIdentity(config.identityDirectory)
+    // Heartbeats go in the clear: they are authenticated, and tell nothing. But where they go, the log goes, too.
+    checkReach(config.address, identity)
+    const access = { identity, refusals: this.#refusals }
+    this.#access = access
     this.#store = await openStore(config.store)
     // What a clone is comes with its state.
     const machine = config.cloned ? null : await loadMachine(config)
@@ -81,21 +91,27 @@ export class Replica {
     if (config.role === 'backup' && machine !== null) {
       this.#log = await LogKeeper.begin(config.logFile, machine, snapshot)
     }
-    const network = await connectNetwork(config, {
+    const network = await connectNetwork(config, access, {
       frameArrived: (frame) => this.#parts?.outside.frameArrived(frame),
       fenced: (reason) => this.#fenced(reason),
     })
-    const channels = new ChannelSockets({
-      opened: (connection) => this.#drive((shell) => shell.channelOpened(connection)),
-      message: (connection, message) => {
-        if (message.kind === 'frame') this.#log?.append(message.payload)
-        this.#drive((shell) => shell.channelMessage(connection, message))
+    const channels = new ChannelSockets(
+      {
+        opened: (connection) => this.#drive((shell) => shell.channelOpened(connection)),
+        message: (connection, message) => {
+          if (message.kind === 'frame') this.#log?.append(message.payload)
+          this.#drive((shell) => shell.channelMessage(connection, message))
+        },
+        closed: (connection) => this.#drive((shell) => shell.channelClosed(connection)),
       },
-      closed: (connection) => this.#drive((shell) => shell.channelClosed(connection)),
-    })
-    const heartbeats = await HeartbeatSocket.open(config.address, config.vm, (heartbeat) =>
-      this.#drive((shell) => shell.heartbeat(heartbeat)),
+      access,
     )
+    const heartbeats = await HeartbeatSocket.open(config.address, {
+      vm: config.vm,
+      key: Buffer.from(config.pairKey, 'hex'),
+      refusals: this.#refusals,
+      onHeartbeat: (heartbeat) => this.#drive((shell) => shell.heartbeat(heartbeat)),
+    })
     if (config.role === 'backup') this.#channelPort = await channels.listen(config.address)
     if (config.cloned) this.#receiver = await this.#awaitClone()
     const outside = new Outside(network, this.#console, rarpAnnouncement(Buffer.from(config.mac, 'hex')))
@@ -145,7 +161,7 @@ export class Replica {
 
   #awaitClone(): Promise<CloneReceiver> {
     const { address, vm, replica, generation } = this.#config
-    return CloneReceiver.listen(address, {
+    return CloneReceiver.listen(address, this.#access, {
       vm,
       replica,
       generation,
@@ -185,6 +201,7 @@ export class Replica {
       clonePort: this.#receiver?.port ?? 0,
       clone: this.#sender?.progress ?? null,
       heartbeatPort: heartbeats.port,
+      refusals: this.#refusals.counts(),
     }
   }
 
@@ -220,15 +237,17 @@ export class Replica {
   clone(order: CloneOrder): void {
     const shell = this.#loneShell()
     const { cpu, channels, heartbeats } = this.#parts!
-    const { peer, replica } = order
+    const { peer, replica, pairKey } = order
     this.#event('cloning', { to: peer.host, replica })
     this.#sender = new CloneSender({
       vm: this.#config.vm,
       generation: shell.status().generation,
       order,
+      access: this.#access,
       cpu,
       admit: ({ sequence }) => this.#drive(() => shell.admit(replica, sequence)),
       call: () => {
+        heartbeats.useKey(Buffer.from(pairKey, 'hex'))
         heartbeats.sendTo({ address: peer.address, port: peer.heartbeatPort })
         channels.call(peer.address, peer.channelPort)
       },

@@ -1,5 +1,6 @@
 /** What a replica tells about itself on its control socket. */
 import { z } from 'zod'
+import { refusalCountsSchema } from '../security/refusals.ts'
 
 /**
  * - `starting`: the machine is being built, or waits for its pair to stand. `running`: live.
@@ -49,6 +50,8 @@ export const replicaStatusSchema = z.object({
     })
     .nullable(),
   heartbeatPort: z.int(),
+  /** What was refused here, by reason. */
+  refusals: refusalCountsSchema,
 })
 
 export type ReplicaStatus = z.infer<typeof replicaStatusSchema>

@@ -4,7 +4,7 @@ import { PROTOCOL_VERSION } from '../ft/messages.ts'
 import type { Connection, Endpoint } from './connection.ts'
 import { OUTSIDE } from './outside.ts'
 import { Process } from './process.ts'
-import type { Replica } from './replica.ts'
+import { PAIR_KEY, type Replica } from './replica.ts'
 import type { World } from './world.ts'
 
 /** During this time faults begin; afterwards everything that can heal heals. */
@@ -207,17 +207,20 @@ function oldHeartbeats(world: World): void {
   const beat = (): void => {
     for (const to of world.replicas) {
       const from = world.replicas.find((replica) => replica !== to)!
-      const datagram = encodeHeartbeat({
-        version: PROTOCOL_VERSION,
-        vm: 'vm',
-        generation: 0,
-        role: from === primary(world) ? 'primary' : 'backup',
-        replica: from.name,
-        sequence: sequence++,
-        sentAtMs: 0,
-        echoMs: 1e12,
-        releasedSequence: 1_000_000,
-      })
+      const datagram = encodeHeartbeat(
+        {
+          version: PROTOCOL_VERSION,
+          vm: 'vm',
+          generation: 0,
+          role: from === primary(world) ? 'primary' : 'backup',
+          replica: from.name,
+          sequence: sequence++,
+          sentAtMs: 0,
+          echoMs: 1e12,
+          releasedSequence: 1_000_000,
+        },
+        PAIR_KEY,
+      )
       world.sendHeartbeat(from, to, datagram)
     }
     world.scheduler.after(20, beat)

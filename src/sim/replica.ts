@@ -27,6 +27,8 @@ export type Effect = PrimaryEffect | BackupEffect
 export type ProtocolEvent = PrimaryEvent | BackupEvent
 
 const VM = 'vm'
+/** In these worlds nobody forges: what is tried are old, late and repeated heartbeats. */
+export const PAIR_KEY = new Uint8Array(32)
 /** A backup that is not joined yet dials again after this. */
 const REDIAL_MS = 40
 
@@ -225,7 +227,7 @@ export class Replica implements Endpoint {
         return
       case 'send-heartbeat':
         if (this.#peer !== null)
-          this.#world.sendHeartbeat(this, this.#peer, encodeHeartbeat(effect.heartbeat))
+          this.#world.sendHeartbeat(this, this.#peer, encodeHeartbeat(effect.heartbeat, PAIR_KEY))
         return
       case 'accept-frame':
         this.#logBuffer.push(decodeCounterFrame(this.#arrived.get(effect.sequence)!))
@@ -264,6 +266,7 @@ export class Replica implements Endpoint {
         for (const { connection } of this.#connections.values()) connection.close(this)
         return
       case 'announce-mac':
+      case 'heartbeat-refused':
       case 'report':
         return
     }
@@ -310,7 +313,7 @@ export class Replica implements Endpoint {
   }
 
   heartbeat(datagram: Uint8Array): void {
-    this.step({ kind: 'heartbeat', heartbeat: decodeHeartbeat(datagram) })
+    this.step({ kind: 'heartbeat', heartbeat: decodeHeartbeat(datagram, PAIR_KEY) })
   }
 
   #sendFrame(effect: Extract<PrimaryEffect, { kind: 'send-frame' }>): void {

@@ -111,7 +111,8 @@ export class World {
     this.checkers.stepped(replica, event, effects)
     if (this.#trace === null) return
     const quiet = event.kind === 'tick' || event.kind === 'heartbeat'
-    if (quiet && effects.every(({ kind }) => kind === 'send-heartbeat')) return
+    if (quiet && effects.every(({ kind }) => kind === 'send-heartbeat' || kind === 'heartbeat-refused'))
+      return
     this.note(`${replica.name}: ${describe(event)} -> ${effects.map(describe).join(', ') || 'nothing'}`)
   }
 
