@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { callControl, openStream } from '../control/client.ts'
-import { ControlServer, checked, type Route, type UpgradeRoute } from '../control/server.ts'
+import { ControlServer, checked, type Route, TextAnswer, type UpgradeRoute } from '../control/server.ts'
 import { socketPath } from '../control/socket-path.ts'
 import type { ReplicaConfig } from '../replica/config.ts'
 import { EventLog } from '../replica/event-log.ts'
@@ -24,6 +24,8 @@ import {
 import { endProcess, isAlive, logTail, processOf, rememberProcess, untilReady } from './background.ts'
 import { ClusterError } from './errors.ts'
 import type { HostLayout } from './layout.ts'
+import { HostMetrics, METRICS_CONTENT_TYPE } from './metrics.ts'
+import { askForMetrics } from './replica-metrics.ts'
 import { StandbyReplica } from './standby-replica.ts'
 
 /** A replica builds its machine from an image of some tens of megabytes before it answers. */
@@ -51,11 +53,17 @@ export class HostAgent {
   /** VMs whose replica ends because somebody wished so: its exit is no event. */
   readonly #ending = new Set<string>()
   readonly #standby: StandbyReplica
+  readonly #metrics: HostMetrics
   #server: ControlServer | null = null
 
   constructor(options: AgentOptions) {
     this.#options = options
     this.#standby = new StandbyReplica(options.layout)
+    this.#metrics = new HostMetrics({
+      host: options.host,
+      replicas: () => askForMetrics(options.layout, this.#vms()),
+      eventsWaiting: () => 0,
+    })
     mkdirSync(options.layout.vms, { recursive: true, mode: 0o700 })
   }
 
@@ -74,6 +82,11 @@ export class HostAgent {
     const vmOf = (params: { readonly [name: string]: string }) => checked(vmNameSchema, params.vm)
     return [
       { method: 'GET', path: '/v1/host', handle: () => this.#status() },
+      {
+        method: 'GET',
+        path: '/metrics',
+        handle: async () => new TextAnswer(METRICS_CONTENT_TYPE, await this.#metrics.text()),
+      },
       {
         method: 'POST',
         path: '/v1/replicas',

@@ -1,5 +1,5 @@
 /**
- * A control socket: JSON over HTTP on a Unix socket. Host agents and replicas both serve one. Who may talk to it
+ * A control socket: HTTP on a Unix socket, JSON unless a route says otherwise. Host agents and replicas both serve one. Who may talk to it
  * is decided by the permissions of the directory the socket lies in. Requests are checked against a schema
  * before anything sees them; errors go back with their stable code and advice.
  */
@@ -25,8 +25,19 @@ export interface Route {
   readonly method: 'GET' | 'POST' | 'DELETE'
   /** Segments starting with `:` match anything and are handed over by name. */
   readonly path: string
-  /** Resolves to what is sent back as JSON. */
+  /** Resolves to what is sent back as JSON, or to a `TextAnswer`. */
   handle(request: RouteRequest): unknown
+}
+
+/** An answer that is not JSON, for readers that want another format (metrics). */
+export class TextAnswer {
+  readonly contentType: string
+  readonly text: string
+
+  constructor(contentType: string, text: string) {
+    this.contentType = contentType
+    this.text = text
+  }
 }
 
 /** Takes over the byte stream of a connection that asked for an upgrade (a console). */
@@ -181,6 +192,11 @@ function statusOf(error: unknown): number {
 }
 
 function send(response: ServerResponse, status: number, body: unknown): void {
+  if (body instanceof TextAnswer) {
+    response.writeHead(status, { 'content-type': body.contentType })
+    response.end(body.text)
+    return
+  }
   response.writeHead(status, { 'content-type': 'application/json' })
   response.end(JSON.stringify(body))
 }

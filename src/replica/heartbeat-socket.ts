@@ -3,6 +3,7 @@ import { createSocket, type Socket } from 'node:dgram'
 import { decodeHeartbeat, encodeHeartbeat } from '../ft/heartbeat-codec.ts'
 import type { Heartbeat } from '../ft/messages.ts'
 import { ReplicaError } from './errors.ts'
+import type { HeartbeatRefusal } from './metric-table.ts'
 
 export interface HeartbeatTarget {
   readonly address: string
@@ -13,12 +14,19 @@ export class HeartbeatSocket {
   readonly #socket: Socket
   readonly #vm: string
   readonly #onHeartbeat: (heartbeat: Heartbeat) => void
+  readonly #onRefused: (reason: HeartbeatRefusal) => void
   #target: HeartbeatTarget | null = null
 
-  private constructor(socket: Socket, vm: string, onHeartbeat: (heartbeat: Heartbeat) => void) {
+  private constructor(
+    socket: Socket,
+    vm: string,
+    onHeartbeat: (heartbeat: Heartbeat) => void,
+    onRefused: (reason: HeartbeatRefusal) => void,
+  ) {
     this.#socket = socket
     this.#vm = vm
     this.#onHeartbeat = onHeartbeat
+    this.#onRefused = onRefused
     socket.on('message', (bytes, sender) => this.#heard(bytes, sender))
     // A heartbeat that cannot be sent is a heartbeat that is not heard: the detector sees it, nobody else needs to.
     socket.on('error', () => {})
@@ -28,6 +36,7 @@ export class HeartbeatSocket {
     address: string,
     vm: string,
     onHeartbeat: (heartbeat: Heartbeat) => void,
+    onRefused: (reason: HeartbeatRefusal) => void = () => {},
   ): Promise<HeartbeatSocket> {
     const socket = createSocket('udp4')
     await new Promise<void>((resolve, reject) => {
@@ -37,7 +46,7 @@ export class HeartbeatSocket {
       socket.bind(0, address, resolve)
     })
     socket.removeAllListeners('error')
-    return new HeartbeatSocket(socket, vm, onHeartbeat)
+    return new HeartbeatSocket(socket, vm, onHeartbeat, onRefused)
   }
 
   get port(): number {
@@ -64,9 +73,13 @@ export class HeartbeatSocket {
       heartbeat = decodeHeartbeat(bytes)
     } catch {
       // Not a heartbeat: anybody can send a datagram here.
+      this.#onRefused('malformed')
       return
     }
-    if (heartbeat.vm !== this.#vm) return
+    if (heartbeat.vm !== this.#vm) {
+      this.#onRefused('other-vm')
+      return
+    }
     this.#target ??= { address: sender.address, port: sender.port }
     this.#onHeartbeat(heartbeat)
   }

@@ -18,6 +18,7 @@ import { HeartbeatSocket } from './heartbeat-socket.ts'
 import { HeldOutputs } from './held-outputs.ts'
 import { LogKeeper } from './log-keeper.ts'
 import { firstInputs, loadMachine } from './machine-source.ts'
+import { ReplicaMetrics, type ReplicaMetricsAnswer } from './metrics.ts'
 import { connectNetwork } from './network.ts'
 import { Outside } from './outside.ts'
 import { PrimaryShell } from './primary-shell.ts'
@@ -81,8 +82,12 @@ export class Replica {
       },
       closed: (connection) => this.#drive((shell) => shell.channelClosed(connection)),
     })
-    const heartbeats = await HeartbeatSocket.open(config.address, config.vm, (heartbeat) =>
-      this.#drive((shell) => shell.heartbeat(heartbeat)),
+    const metrics = new ReplicaMetrics()
+    const heartbeats = await HeartbeatSocket.open(
+      config.address,
+      config.vm,
+      (heartbeat) => this.#drive((shell) => shell.heartbeat(heartbeat)),
+      (reason) => metrics.heartbeatRefused(reason),
     )
     if (config.role === 'backup') this.#channelPort = await channels.listen(config.address)
     const outside = new Outside(network, this.#console, rarpAnnouncement(machine.nics[0].mac))
@@ -107,6 +112,7 @@ export class Replica {
       outside,
       held: new HeldOutputs(),
       logVolume: { frames: 0, bytes: 0 },
+      metrics,
       testAndSet: (generation, winner) => testAndSet(this.#store!, config.vm, generation, winner),
       event: (type, details) => this.#event(type, details),
       wentLive: (generation, sequence) => this.#wentLive(generation, sequence),
@@ -151,6 +157,24 @@ export class Replica {
       channelPort: this.#channelPort,
       heartbeatPort: heartbeats.port,
     }
+  }
+
+  metrics(): ReplicaMetricsAnswer {
+    const { vm, host, role, protection, retired, logFrames, logBytes } = this.status()
+    const { metrics, held, config } = this.#parts!
+    const samples = metrics.samples(
+      {
+        ...this.#shell!.gauges(),
+        protected: protection === 'protected',
+        heldBytes: held.bytes,
+        logFrames,
+        logBytes,
+        retired,
+        memoryBytes: config.memoryBytes,
+      },
+      monotonicMs(),
+    )
+    return { vm, host, role, samples }
   }
 
   /** Lets the guest shut down by itself if it can within `graceMs`; else, or with 0, its power is cut. */

@@ -8,7 +8,8 @@ import type { ReplicaConfig } from './config.ts'
 import type { Cpu } from './cpu.ts'
 import type { EventDetails, EventType } from './event-log.ts'
 import type { HeartbeatSocket } from './heartbeat-socket.ts'
-import { type HeldOutputs, outputBytes, type VisibleOutput } from './held-outputs.ts'
+import { bytesOf, type HeldOutputs, type VisibleOutput } from './held-outputs.ts'
+import type { ReplicaGauges, ReplicaMetrics } from './metrics.ts'
 import type { Outside } from './outside.ts'
 import type { ReplicaStatus } from './status.ts'
 import type { CpuReport } from './thread-messages.ts'
@@ -23,6 +24,7 @@ export interface ReplicaParts {
   readonly held: HeldOutputs
   /** The log so far, for the status. */
   readonly logVolume: { frames: number; bytes: number }
+  readonly metrics: ReplicaMetrics
   testAndSet(generation: number, winner: string): Promise<TestAndSetOutcome>
   event(type: EventType, details: EventDetails): void
   /** The backup won and its machine is live: from here on another shell drives this replica. */
@@ -33,6 +35,9 @@ export interface ReplicaParts {
 
 /** What a shell tells of the replica's status. */
 export type ShellStatus = Pick<ReplicaStatus, 'role' | 'phase' | 'generation' | 'protection' | 'lagMs'>
+
+/** What a shell tells for the metrics. */
+export type ShellGauges = Pick<ReplicaGauges, 'lagMs' | 'cpuShare' | 'heartbeatAgeMs'>
 
 export interface Shell {
   start(): void
@@ -45,6 +50,7 @@ export interface Shell {
   heartbeat(heartbeat: Heartbeat): void
   operation(operation: 'stop' | 'failover'): void
   status(): ShellStatus
+  gauges(): ShellGauges
 }
 
 /** The log counts frames from 0 (`src/replay`), the protocol from 1 (0 stands for none yet). */
@@ -62,7 +68,7 @@ export function frameInfo(
     sequence,
     byteLength,
     outputs: outputs.length,
-    outputBytes: outputs.reduce((sum, output) => sum + outputBytes(output), 0),
+    outputBytes: bytesOf(outputs),
     powerOff: outputs.some((output) => output.kind === 'power' && output.action === 'off'),
   }
 }
