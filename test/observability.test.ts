@@ -42,7 +42,9 @@ async function scrape(host: string) {
   expect(response.statusCode).toBe(200)
   expect(response.headers['content-type']).toMatch(/^text\/plain; version=0\.0\.4/)
   const families = parseExposition(await text(response))
-  expect([...families.values()].filter(({ name }) => name.startsWith('understudy_')).flatMap(lint)).toEqual([])
+  expect([...families.values()].filter(({ name }) => name.startsWith('understudy_')).flatMap(lint)).toEqual(
+    [],
+  )
   const samples = [...families.values()].flatMap((family) => family.samples)
   /** The only sample of the VM with this name, and the label given. */
   const value = (name: string, ...[label, labelled]: string[]) => {

@@ -7,6 +7,7 @@ import type { ChildProcess } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
 import { z } from 'zod'
 import { callControl, openStream } from '../control/client.ts'
 import { ControlServer, checked, type Route, TextAnswer, type UpgradeRoute } from '../control/server.ts'
@@ -38,6 +39,7 @@ const CUT_MS_MAX = 3_000
 const STATUS_MS_MAX = 1_000
 
 export interface AgentOptions {
+  readonly log: Logger
   readonly host: string
   readonly address: string
   readonly layout: HostLayout
@@ -188,6 +190,8 @@ export class HostAgent {
     writeFileSync(layout.configFile, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })
     const child = this.#standby.assign(layout, order.machineModule === null)
     if (child.pid !== undefined) rememberProcess(layout.pidFile, child.pid)
+    const { vm, replica, role, generation } = order
+    this.#options.log.info({ vm, replica, role, generation, child: child.pid }, 'replica starts')
     this.#children.set(order.vm, child)
     this.#ending.delete(order.vm)
     child.on('exit', (code, signal) => void this.#exited(order.vm, child, code, signal))
@@ -199,8 +203,10 @@ export class HostAgent {
   /** A replica that ends by itself has said why in an event of its own; one that was killed could not. */
   async #exited(vm: string, child: ChildProcess, code: number | null, signal: string | null): Promise<void> {
     if (this.#children.get(vm) === child) this.#children.delete(vm)
-    if (code === 0 || this.#ending.has(vm)) return
-    const { layout, host } = this.#options
+    const { layout, host, log } = this.#options
+    const expected = code === 0 || this.#ending.has(vm)
+    log[expected ? 'info' : 'error']({ vm, child: child.pid, exit: code, signal }, 'replica process ended')
+    if (expected) return
     const events = new EventLog(layout.eventsFile, vm, host)
     const detail = signal === null ? logTail(layout.vm(vm).processLog) : ''
     await events.append('exited', { pid: child.pid ?? 0, code, signal, detail })

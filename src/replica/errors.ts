@@ -10,6 +10,7 @@ export const REPLICA_ERRORS = {
   MACHINE_FAILED: 'Keep the log and report it; the other replica, if there is one, goes on.',
   NOT_PROTECTED: 'Look at `understudy ps`; wait until it says protected.',
   CHANNEL_NONSENSE: 'Check that only replicas of one virtual machine connect to this port.',
+  EVENT_LOST: 'Check that the state directory of the host is writable and its disk not full.',
   LISTEN_FAILED: 'Check that the loopback interface is up and that file descriptors are left.',
 } as const
 

@@ -51,7 +51,9 @@ export class EventLog {
   readonly #path: string
   readonly #vm: string
   readonly #host: string
-  #handle: Promise<FileHandle> | null = null
+  #handle: FileHandle | null = null
+  /** The last write failed, maybe in the middle of a line. */
+  #torn = false
   #last: Promise<void> = Promise.resolve()
 
   constructor(path: string, vm: string, host: string) {
@@ -60,22 +62,28 @@ export class EventLog {
     this.#host = host
   }
 
-  /** Appends an event with the time of now; resolves once it is on disk. Never delays what happens meanwhile. */
+  /** Appends an event with the time of now; resolves once it is on disk, rejects when it cannot be written. Never delays what happens meanwhile. */
   append(type: EventType, details: EventDetails = {}): Promise<void> {
     const event = { time: new Date().toISOString(), vm: this.#vm, type, host: this.#host, ...details }
     const line = `${JSON.stringify(event)}\n`
-    this.#last = this.#last.then(async () => {
-      this.#handle ??= open(this.#path, 'a')
-      const handle = await this.#handle
-      await handle.appendFile(line)
-      await handle.datasync()
+    const appended = this.#last.then(() => this.#write(line))
+    // An event that could not be written keeps none of those after it from being written.
+    this.#last = appended.catch(() => {
+      this.#torn = true
     })
-    return this.#last
+    return appended
+  }
+
+  async #write(line: string): Promise<void> {
+    this.#handle ??= await open(this.#path, 'a')
+    await this.#handle.appendFile(this.#torn ? `\n${line}` : line)
+    this.#torn = false
+    await this.#handle.datasync()
   }
 
   async close(): Promise<void> {
     await this.#last
-    await (await this.#handle)?.close()
+    await this.#handle?.close()
   }
 }
 

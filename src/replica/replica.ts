@@ -2,6 +2,7 @@
  * One replica of a virtual machine, put together: CPU thread, logging channel, heartbeats, store, network,
  * console and control socket around the shell that drives them. Everything here runs on the I/O thread.
  */
+import type { Logger } from 'pino'
 import { ControlServer } from '../control/server.ts'
 import { rarpAnnouncement } from '../net/announce.ts'
 import { openDirectoryStore } from '../store/directory.ts'
@@ -13,6 +14,7 @@ import type { ReplicaConfig } from './config.ts'
 import { ConsoleHub } from './console-hub.ts'
 import { replicaRoutes } from './control-routes.ts'
 import { Cpu } from './cpu.ts'
+import { ReplicaError } from './errors.ts'
 import { type EventDetails, EventLog, type EventType } from './event-log.ts'
 import { HeartbeatSocket } from './heartbeat-socket.ts'
 import { HeldOutputs } from './held-outputs.ts'
@@ -23,6 +25,7 @@ import { connectNetwork } from './network.ts'
 import { Outside } from './outside.ts'
 import { PrimaryShell } from './primary-shell.ts'
 import { raiseThread } from './priority.ts'
+import { logError } from './process-log.ts'
 import type { ReplicaParts, Shell } from './shell.ts'
 import { PRODUCT_MACHINE, type Standby } from './standby.ts'
 import type { ReplicaStatus } from './status.ts'
@@ -37,6 +40,7 @@ const EXIT_GRACE_MS = 500
 
 export class Replica {
   readonly #config: ReplicaConfig
+  readonly #diagnostics: Logger
   readonly #eventLog: EventLog
   readonly #console: ConsoleHub
   #store: Store | null = null
@@ -51,15 +55,20 @@ export class Replica {
   /** The report of going live, which is complete once the machine runs. */
   #goingLive: { readonly details: EventDetails; readonly sinceMs: number } | null = null
 
-  private constructor(config: ReplicaConfig) {
+  private constructor(config: ReplicaConfig, diagnostics: Logger) {
     this.#config = config
+    this.#diagnostics = diagnostics
     this.#eventLog = new EventLog(config.eventsFile, config.vm, config.host)
     this.#console = new ConsoleHub((data) => this.#parts?.outside.typed(data))
   }
 
   /** Starts everything; when it resolves, the control socket answers and the protocol has begun. */
-  static async start(config: ReplicaConfig, standby: Standby | null = null): Promise<Replica> {
-    const replica = new Replica(config)
+  static async start(
+    config: ReplicaConfig,
+    diagnostics: Logger,
+    standby: Standby | null = null,
+  ): Promise<Replica> {
+    const replica = new Replica(config, diagnostics)
     await replica.#start(standby)
     return replica
   }
@@ -120,6 +129,7 @@ export class Replica {
     }
     this.#shell = this.#firstShell(this.#parts)
     this.#control = await ControlServer.listen(config.controlSocket, ...replicaRoutes(this))
+    this.#diagnostics.info({ role: config.role, generation: config.generation }, `started: ${config.role}`)
     this.#event('started', { role: config.role, generation: config.generation, pid: process.pid })
     this.#drive((shell) => shell.start())
     if (config.peer !== null) {
@@ -219,7 +229,7 @@ export class Replica {
         return
       case 'failed':
         this.#event('failed', { code: report.code, detail: report.message })
-        process.stderr.write(`error ${report.code}: ${report.message}\nnext: ${report.next}\n`)
+        this.#diagnostics.fatal({ code: report.code, next: report.next }, report.message)
         // Like any crash, this is for the other replica to survive; an orderly end would take it along.
         void this.#exit(1)
         return
@@ -248,8 +258,14 @@ export class Replica {
       this.#goingLive = { details, sinceMs: monotonicMs() }
       return
     }
+    this.#append(type, details)
+  }
+
+  /** An event that cannot be written is no reason to end the machine. */
+  #append(type: EventType, details: EventDetails): void {
     this.#eventLog.append(type, details).catch((error: Error) => {
-      process.stderr.write(`an event could not be written: ${error.message}\n`)
+      const message = `The event ${type} could not be written: ${error.message}.`
+      logError(this.#diagnostics, 'error', new ReplicaError('EVENT_LOST', message, { cause: error }))
     })
   }
 
@@ -260,12 +276,12 @@ export class Replica {
     const { drainMs, ...rest } = details
     const goLiveMs = Number(drainMs) + monotonicMs() - sinceMs
     this.#goingLive = null
-    void this.#eventLog.append('went-live', { ...rounded(rest), goLiveMs: round(goLiveMs) })
+    this.#append('went-live', { ...rounded(rest), goLiveMs: round(goLiveMs) })
   }
 
   async #end(reason: string, code: number): Promise<void> {
     if (this.#ended) return
-    process.stderr.write(`ended: ${reason}\n`)
+    this.#diagnostics.info({ reason }, `ended: ${reason}`)
     this.#ended = true
     if (reason !== 'diverged') this.#log?.discard()
     this.#parts?.channels.end()
