@@ -16,6 +16,7 @@ export const CLUSTER_ERRORS = {
   VM_NOT_PROTECTED:
     'Only a new run is protected: stop it, rm it and run it again. What it holds in memory is lost by that.',
   VM_START_FAILED: 'Read the log file that the message names.',
+  EVENTS_CONTENDED: 'Nothing needs to be done: it is tried again.',
   MEMORY_INVALID: 'Give a size such as 512M or 1G, from 64M to 3G.',
   PUBLISH_INVALID: 'Give --publish HOSTPORT:GUESTPORT, each from 1 to 65535.',
 } as const

@@ -1,7 +1,7 @@
 /**
  * What happens to virtual machines, for people and programs: one JSON object a line, appended and flushed to
  * disk by whoever sees it happen. Each host has a file of its own, because appending is atomic on one host
- * only; a reader merges them by time.
+ * only; its agent copies it into the store, where it outlives the host, and a reader merges all by time.
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { z } from 'zod'
@@ -15,6 +15,14 @@ export const EVENT_LINE_BYTES_MAX = 16 * 1024
  * - `went-live`: the backup took over. `halted`: a replica ended because it may not go on. `stopped`: the VM ended
  *   because somebody wished so, the guest included. `diverged`: a backup differed from the log and was discarded.
  * - `refused`: a replica that did not fit called. `exited`: a replica process ended unexpectedly.
+ * - `not-admitted`: a copy of a running machine did not become its backup. `failed`: the machine itself gave up.
+ * - `placed`: a host was chosen for a replica. `paused`, `resumed`: somebody stopped the machine for a while.
+ * - `cloning`: a running machine is being copied for a new backup. `cloned`: the copy is the backup now.
+ *   `clone-failed`: it is not, and the machine is alone as before.
+ * - `host-joined`, `host-left`: a host came into the cluster, or is not heard of any more. `drained`: it carries no
+ *   replica any more, as somebody wished. These are of no VM.
+ *
+ * A reader takes types that it does not know: hosts are not all of one version at every moment.
  */
 export const EVENT_TYPES = [
   'started',
@@ -30,15 +38,29 @@ export const EVENT_TYPES = [
   'not-admitted',
   'failed',
   'exited',
+  'placed',
+  'paused',
+  'resumed',
+  'cloning',
+  'cloned',
+  'clone-failed',
+  'host-joined',
+  'host-left',
+  'drained',
 ] as const
 
 export type EventType = (typeof EVENT_TYPES)[number]
 
+/** The `vm` of an event that is of a host and not of a virtual machine. */
+export const NO_VM = ''
+
 export const eventSchema = z.looseObject({
   /** ISO 8601, UTC, by the clock of the host that saw it. */
   time: z.iso.datetime(),
+  /** NO_VM for what happens to a host. */
   vm: z.string(),
-  type: z.enum(EVENT_TYPES),
+  /** One of EVENT_TYPES, or of a newer version's. */
+  type: z.string().regex(/^[a-z][a-z-]{0,39}$/),
   host: z.string(),
 })
 
@@ -91,15 +113,20 @@ export class EventLog {
 export function parseEvents(text: string): UnderstudyEvent[] {
   const events: UnderstudyEvent[] = []
   for (const line of text.split('\n')) {
-    if (line === '' || line.length > EVENT_LINE_BYTES_MAX) continue
-    let value: unknown
-    try {
-      value = JSON.parse(line)
-    } catch {
-      continue
-    }
-    const event = eventSchema.safeParse(value)
-    if (event.success) events.push(event.data)
+    const event = parseEvent(line)
+    if (event !== null) events.push(event)
   }
   return events
+}
+
+/** The event in a line; null when it holds none. */
+export function parseEvent(line: string): UnderstudyEvent | null {
+  if (line === '' || line.length > EVENT_LINE_BYTES_MAX) return null
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch {
+    return null
+  }
+  return eventSchema.safeParse(value).data ?? null
 }
