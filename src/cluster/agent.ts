@@ -15,6 +15,7 @@ import { socketPath } from '../control/socket-path.ts'
 import type { ReplicaConfig } from '../replica/config.ts'
 import { EventLog } from '../replica/event-log.ts'
 import { type ReplicaStatus, replicaStatusSchema } from '../replica/status.ts'
+import { openDirectoryStore } from '../store/directory.ts'
 import {
   type HostStatus,
   type ReplicaOrder,
@@ -24,6 +25,7 @@ import {
 } from './agent-api.ts'
 import { endProcess, isAlive, logTail, processOf, rememberProcess, untilReady } from './background.ts'
 import { ClusterError } from './errors.ts'
+import { EventCopier } from './event-copier.ts'
 import type { HostLayout } from './layout.ts'
 import { HostMetrics, METRICS_CONTENT_TYPE } from './metrics.ts'
 import { askForMetrics } from './replica-metrics.ts'
@@ -56,15 +58,22 @@ export class HostAgent {
   readonly #ending = new Set<string>()
   readonly #standby: StandbyReplica
   readonly #metrics: HostMetrics
+  readonly #events: EventCopier
   #server: ControlServer | null = null
 
   constructor(options: AgentOptions) {
     this.#options = options
     this.#standby = new StandbyReplica(options.layout)
+    this.#events = new EventCopier({
+      host: options.host,
+      path: options.layout.eventsFile,
+      openStore: () => openDirectoryStore(options.storeDirectory),
+      log: options.log,
+    })
     this.#metrics = new HostMetrics({
       host: options.host,
       replicas: () => askForMetrics(options.layout, this.#vms()),
-      eventsWaiting: () => 0,
+      eventsWaiting: () => this.#events.waiting,
     })
     mkdirSync(options.layout.vms, { recursive: true, mode: 0o700 })
   }
@@ -73,11 +82,13 @@ export class HostAgent {
     this.#server = await ControlServer.listen(this.#options.layout.agentSocket, this.#routes(), [
       this.#console(),
     ])
+    this.#events.start()
     this.#standby.prepare()
   }
 
   async close(): Promise<void> {
     await this.#server?.close()
+    await this.#events.close()
   }
 
   #routes(): Route[] {

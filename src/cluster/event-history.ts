@@ -44,6 +44,11 @@ export class EventHistory {
       .filter((event) => vm === undefined || event.vm === vm)
   }
 
+  /** Has the next `read` look into the store, however recently it did. */
+  storeIsDue(): void {
+    this.#storeDueMs = Number.NEGATIVE_INFINITY
+  }
+
   /** Hands out what is there and then what comes, until the signal. */
   async *follow(signal: AbortSignal): AsyncGenerator<UnderstudyEvent> {
     yield* followEvents(this.#options.layout, signal, () => this.read())

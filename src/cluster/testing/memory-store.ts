@@ -16,15 +16,15 @@ export class MemoryStore implements EventStore {
   readonly entries = new Map<string, StoreEntry>()
   /** Awaited before each operation is carried out. */
   before: () => Promise<unknown> = async () => {}
-  fate: () => Fate = () => 'answered'
+  fate: (operation: 'read' | 'write') => Fate = () => 'answered'
   writes = 0
 
   get(key: string): Promise<StoreEntry | null> {
-    return this.#operation(() => this.entries.get(key) ?? null)
+    return this.#operation('read', () => this.entries.get(key) ?? null)
   }
 
   list(prefix: string): Promise<readonly StoreEntry[]> {
-    return this.#operation(() =>
+    return this.#operation('read', () =>
       [...this.entries.values()]
         .filter(({ key }) => key === prefix || key.startsWith(`${prefix}/`))
         .sort((a, b) => (a.key < b.key ? -1 : 1)),
@@ -32,7 +32,7 @@ export class MemoryStore implements EventStore {
   }
 
   createIfAbsent(key: string, value: Uint8Array): Promise<CreateResult> {
-    return this.#operation(() => {
+    return this.#operation('write', () => {
       const existing = this.entries.get(key)
       if (existing !== undefined) return { created: false, existing }
       return { created: true, version: this.#put(key, value, 1) }
@@ -40,7 +40,7 @@ export class MemoryStore implements EventStore {
   }
 
   compareAndSet(key: string, expectedVersion: number, value: Uint8Array): Promise<CompareAndSetResult> {
-    return this.#operation(() => {
+    return this.#operation('write', () => {
       const current = this.entries.get(key) ?? null
       if (current?.version !== expectedVersion) return { set: false, current }
       return { set: true, version: this.#put(key, value, expectedVersion + 1) }
@@ -57,9 +57,9 @@ export class MemoryStore implements EventStore {
     return version
   }
 
-  async #operation<T>(carryOut: () => T): Promise<T> {
+  async #operation<T>(operation: 'read' | 'write', carryOut: () => T): Promise<T> {
     await this.before()
-    const fate = this.fate()
+    const fate = this.fate(operation)
     if (fate === 'refused') throw new StoreError('STORE_UNREACHABLE', 'refused')
     const result = carryOut()
     if (fate === 'lost') throw new StoreError('STORE_UNREACHABLE', 'the answer was lost')
