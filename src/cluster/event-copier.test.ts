@@ -29,8 +29,11 @@ afterEach(async () => {
   rmSync(directory, { recursive: true })
 })
 
-function copier(openStore: () => Promise<MemoryStore> = async () => store): EventCopier {
-  const made = new EventCopier({ host: 'host-1', path, openStore, log })
+/** A batch that is never due. */
+const PATIENT = { batchMs: 3_600_000 }
+
+function copier(options: { openStore?: () => Promise<MemoryStore>; batchMs?: number } = {}): EventCopier {
+  const made = new EventCopier({ host: 'host-1', path, openStore: async () => store, log, ...options })
   copiers.push(made)
   made.start()
   return made
@@ -56,19 +59,22 @@ test('events are copied as they come, each machine has its own, in few writes', 
 })
 
 test('what is urgent takes along what waited, without the delay', async () => {
-  const waiting = copier()
+  const waiting = copier(PATIENT)
   appendFileSync(path, line('a', 'started', 1))
   await expect.poll(() => waiting.waiting).toBe(1)
+  expect(store.writes).toBe(0)
   appendFileSync(path, line('a', 'lost-backup', 2))
   await expect.poll(() => stored('a')).toEqual(['started 1', 'lost-backup 2'])
   expect(store.writes).toBe(1)
 })
 
 test('closing copies what is there', async () => {
-  const ending = copier()
+  const ending = copier(PATIENT)
   appendFileSync(path, line('a', 'started', 1))
+  await expect.poll(() => ending.waiting).toBe(1)
+  appendFileSync(path, line('a', 'started', 2))
   await ending.close()
-  expect(await stored('a')).toEqual(['started 1'])
+  expect(await stored('a')).toEqual(['started 1', 'started 2'])
 })
 
 test('one that begins anew copies nothing twice', async () => {
@@ -84,10 +90,11 @@ test('one that begins anew copies nothing twice', async () => {
 test('an unreachable store delays events and loses none; it is spoken of once', async () => {
   let opens = 0
   let reachable = false
-  const waiting = copier(async () => {
+  const openStore = async () => {
     if (++opens < 2) throw new StoreError('STORE_UNREACHABLE', 'not mounted')
     return store
-  })
+  }
+  const waiting = copier({ openStore })
   store.fate = (operation) => (reachable || operation === 'read' ? 'answered' : 'lost')
   appendFileSync(path, line('a', 'stopped', 1) + line('b', 'stopped', 2))
   await expect.poll(() => opens).toBe(2)

@@ -45,6 +45,8 @@ export interface EventCopierOptions {
   /** Called until it succeeds. The copier closes what it opened. */
   readonly openStore: () => Promise<EventStore>
   readonly log: Logger
+  /** How long events wait for others; BATCH_MS unless told. */
+  readonly batchMs?: number
 }
 
 export class EventCopier {
@@ -115,7 +117,7 @@ export class EventCopier {
       await this.#read()
       if (this.#waiting.some(({ event }) => URGENT.has(event.type))) return
       const nowMs = performance.now()
-      if (this.#waiting.length > 0) dueMs = Math.min(dueMs, nowMs + BATCH_MS)
+      if (this.#waiting.length > 0) dueMs = Math.min(dueMs, nowMs + (this.#options.batchMs ?? BATCH_MS))
       if (nowMs >= dueMs || this.#waiting.length >= WAITING_MAX) return
       await Promise.race([changed, this.#pause(Math.min(RECHECK_MS, dueMs - nowMs))])
       if (!this.#end.signal.aborted) this.#changed = Promise.withResolvers()

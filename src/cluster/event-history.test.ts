@@ -65,6 +65,32 @@ test('what is in a file and in the store comes once, also when the file is gone'
   expect(problems).toEqual([])
 })
 
+test('what is copied while the reader looks comes once', async () => {
+  happened('a', 1)
+  const reader = history()
+  // Between its look at the file and its look into the store.
+  store.before = async () => {
+    store.before = async () => {}
+    happened('a', 2)
+    await copied('a')
+  }
+  const seen = await numbers(reader)
+  reader.storeIsDue()
+  seen.push(...(await numbers(reader)))
+  expect(seen).toEqual([1, 2])
+})
+
+test('what was copied since the last look is not lost with the file', async () => {
+  happened('a', 1)
+  const reader = history()
+  expect(await numbers(reader)).toEqual([1])
+  happened('a', 2)
+  await copied('a')
+  lose('a')
+  reader.storeIsDue()
+  expect(await numbers(reader)).toEqual([2])
+})
+
 test('a host that is new under an old name has a file of its own', async () => {
   happened('a', 1)
   happened('a', 2)
