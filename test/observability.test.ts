@@ -1,6 +1,10 @@
 /** What a running cluster tells of itself: metrics, logs, and a history of events that outlives its hosts. */
+
+import { execFile } from 'node:child_process'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { get, type IncomingMessage } from 'node:http'
 import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { gatewayControlAddress } from '../src/cluster/lifecycle.ts'
 import { lint, parseExposition, type Sample } from '../src/cluster/testing/exposition.ts'
@@ -116,4 +120,60 @@ test('a replica that hangs is seen not to answer, and holds up no scrape', async
     10_000,
     async () => 'the replica does not answer again',
   )
+})
+
+test('agents and replicas log who they are and what they did, a line of JSON each', async () => {
+  const { layout } = world.cluster
+  const lines = (path: string) =>
+    readFileSync(path, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+  for (const host of ['host-1', 'host-2']) {
+    const replica = lines(layout.host(host).vm('seen').processLog)
+    for (const line of replica) expect(line).toMatchObject({ part: 'replica', host, vm: 'seen' })
+    expect(replica[0]).toMatchObject({ level: 30, replica: expect.stringContaining(`${host}/`) })
+    const agent = lines(layout.host(host).agentLog)
+    for (const line of agent) expect(line).toMatchObject({ part: 'agent', host })
+    expect(agent[0].msg).toBe('agent runs')
+  }
+  // The killed one could say nothing; its agent did.
+  const killed = (await world.events()).find(({ type, vm }) => type === 'exited' && vm === 'seen')!
+  const agent = lines(layout.host(killed.host).agentLog)
+  expect(agent.filter(({ level }) => level >= 50)).toMatchObject([
+    { vm: 'seen', signal: 'SIGKILL', child: killed.pid, msg: 'replica process ended' },
+  ])
+})
+
+function understudy(...args: string[]): Promise<string> {
+  const bin = fileURLToPath(new URL('../bin/understudy.mjs', import.meta.url))
+  const env = { ...process.env, UNDERSTUDY_DIR: world.directory }
+  return new Promise((resolve, reject) => {
+    execFile(process.execPath, [bin, ...args], { env }, (error, stdout) =>
+      error === null ? resolve(stdout) : reject(error),
+    )
+  })
+}
+
+test('what a host saw is known when the host is gone, and comes once while it is not', async () => {
+  const { layout } = world.cluster
+  const all = await world.events()
+  const before = (await understudy('events', 'seen', '--json')).trimEnd().split('\n')
+  const known = all.filter(({ vm }) => vm === 'seen').map((event) => JSON.stringify(event))
+  expect(before.toSorted()).toEqual(known.toSorted())
+  await until(
+    async () => {
+      const texts = await Promise.all(['host-1', 'host-2'].map((host) => scrape(host)))
+      const waiting = texts.flatMap(({ samples }) =>
+        samples.filter(({ name }) => name === 'understudy_events_waiting'),
+      )
+      return waiting.every(({ value }) => value === 0) ? true : undefined
+    },
+    10_000,
+    async () => 'events wait for the store',
+  )
+  for (const host of ['host-1', 'host-2']) rmSync(layout.host(host).eventsFile)
+  expect(existsSync(layout.host('host-1').eventsFile)).toBe(false)
+  const after = (await understudy('events', 'seen', '--json')).trimEnd().split('\n')
+  expect(after).toEqual(before)
 })

@@ -1,8 +1,12 @@
-import { expect, test } from 'vitest'
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { EVENT_TYPES } from '../replica/event-log.ts'
 import { type MetricDefinition, REPLICA_METRICS } from '../replica/metric-table.ts'
 import { type ReplicaGauges, ReplicaMetrics, type ReplicaMetricsAnswer } from '../replica/metrics.ts'
 import { HOST_METRICS, HostMetrics, METRICS_CONTENT_TYPE } from './metrics.ts'
 import { type Family, lint, parseExposition } from './testing/exposition.ts'
+
+const LOG_FIELDS = ['time', 'level', 'part', 'host', 'vm', 'replica', 'pid', 'msg', 'code', 'next']
 
 const gauges: ReplicaGauges = {
   protected: true,
@@ -117,6 +121,46 @@ test('what a replica of another version says beyond the table is left out, the r
   )
   expect(filled.map(({ name }) => name)).toEqual(['understudy_guest_memory_bytes'])
   expect(all.has('understudy_new_total')).toBe(false)
+})
+
+describe('docs/observability.md', () => {
+  const page = readFileSync(new URL('../../docs/observability.md', import.meta.url), 'utf8')
+  const rows = [...page.matchAll(/^\| (`[^|]+) \|(.*)\|$/gm)].map(([, names, rest]) => ({
+    names: [...names.matchAll(/`([^`]+)`/g)].map(([, name]) => name),
+    cells: rest.split('|').map((cell) => cell.trim()),
+  }))
+
+  test('has every metric, with its type and labels, and no other', () => {
+    const documented = rows
+      .filter(({ names }) => names[0].startsWith('understudy_'))
+      .map(({ names, cells: [type, label, meaning] }) => {
+        const values = /: (`[^.]+`)$/.exec(meaning)?.[1].split(', ') ?? []
+        return [names[0], type, label, label === '' ? [] : values]
+      })
+    const code = (text: string) => `\`${text}\``
+    const defined = [
+      ...Object.entries<MetricDefinition>(REPLICA_METRICS).map(([name, { type, label }]) => [
+        name,
+        type,
+        label === undefined ? '' : code(label.name),
+        label?.values.map(code) ?? [],
+      ]),
+      ...Object.keys(HOST_METRICS).map((name) => [name, 'gauge', '', []]),
+    ]
+    expect(documented.toSorted()).toEqual(defined.toSorted())
+  })
+
+  test('has every type of event, and no other', () => {
+    const types = page.slice(page.indexOf('## Events'))
+    const documented = rows.flatMap(({ names }) => names).filter((name) => types.includes(`\`${name}\``))
+    const events = documented.filter((name) => !name.startsWith('understudy_') && !LOG_FIELDS.includes(name))
+    expect(events.toSorted()).toEqual([...EVENT_TYPES].toSorted())
+  })
+
+  test('has every field of a log line', () => {
+    const documented = rows.flatMap(({ names }) => names)
+    expect(LOG_FIELDS.filter((field) => !documented.includes(field))).toEqual([])
+  })
 })
 
 test('the reader of the text refuses what a scraper would not read', () => {
