@@ -1,7 +1,11 @@
 /** `host`: an agent on this machine; `host ls`, `drain` and `undrain`: the hosts of the cluster. */
-import type { Command } from 'commander'
+import { hostname } from 'node:os'
+import { type Command, InvalidArgumentError } from 'commander'
+import { ClusterError } from '../cluster/errors.ts'
 import type { HostView } from '../cluster/host-directory.ts'
-import { stateDirectory } from '../cluster/layout.ts'
+import { checkHostName } from '../cluster/host-record.ts'
+import { ClusterLayout, stateDirectory } from '../cluster/layout.ts'
+import { readClusterState, writeClusterState } from '../cluster/lifecycle.ts'
 import { formatBytes, parseMemory } from '../cluster/sizes.ts'
 import { type DirectoryFlag, inCluster, withDirectory } from './cluster-verbs.ts'
 import { formatTable, printJson } from './output.ts'
@@ -12,6 +16,7 @@ interface HostFlags extends DirectoryFlag {
   readonly listen: string
   readonly domain?: string
   readonly memory?: number
+  readonly apiPort: number
 }
 
 export function registerHostVerbs(program: Command): void {
@@ -26,16 +31,33 @@ export function registerHostVerbs(program: Command): void {
     )
     .option('--domain <name>', 'failure domain: hosts that die together, such as a rack')
     .option('--memory <size>', 'memory for guests; all there is unless given', parseMemory)
+    .option('--api-port <port>', 'where the agent answers other hosts; any unless given', portNumber, 0)
     .action(async (flags: HostFlags) => {
+      const directory = stateDirectory(flags.dir)
+      const host = flags.name ?? hostname().split('.')[0].toLowerCase()
+      checkHostName(host)
+      const layout = new ClusterLayout(directory)
+      const before = readClusterState(layout)
+      const store = flags.store ?? before?.store
+      if (store === undefined) {
+        throw new ClusterError('CLUSTER_NOT_UP', `${directory} belongs to no cluster yet: --store is needed.`)
+      }
+      // Only the agent itself needs all that an agent is made of.
       const { runHost } = await import('../cluster/run-host.ts')
-      await runHost({
-        directory: stateDirectory(flags.dir),
-        name: flags.name ?? null,
-        store: flags.store ?? null,
+      const agent = await runHost({
+        directory,
+        host,
+        store,
         address: flags.listen,
+        apiPort: flags.apiPort,
         failureDomain: flags.domain ?? null,
         memoryBytes: flags.memory ?? null,
       })
+      const others = (before?.hosts ?? []).filter((other) => other.host !== host)
+      const hosts = [...others, { host, pid: process.pid }]
+      writeClusterState(layout, { version: 2, store, hosts, gateway: before?.gateway ?? null })
+      await agent.joined
+      process.stdout.write(`host ${host} (pid ${process.pid}) is in the cluster of ${store}\n`)
     })
 
   withDirectory(host.command('ls'))
@@ -105,4 +127,10 @@ function row(view: HostView): string[] {
     formatBytes(usedBytes),
     String(cpus),
   ]
+}
+
+function portNumber(text: string): number {
+  const port = Number(text)
+  if (/^[0-9]{1,5}$/.test(text) && port <= 65_535) return port
+  throw new InvalidArgumentError('a port from 0 to 65535 is needed')
 }

@@ -1,11 +1,16 @@
 /** What a host agent answers on its control socket. */
+import { existsSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
 import { z } from 'zod'
 import { openStream } from '../control/client.ts'
-import { checked, type Route, type UpgradeRoute } from '../control/server.ts'
+import { checked, type Route, TextAnswer, type UpgradeRoute } from '../control/server.ts'
 import { savedStateSchema } from '../replica/state-saver.ts'
+import { IdentityFiles } from '../security/identity-files.ts'
+import { JOIN_PATH, JoinServer, joinRequestSchema } from '../security/join-server.ts'
+import type { Refusals } from '../security/refusals.ts'
 import type { HostAgent } from './agent.ts'
 import { replicaOrderSchema, stopOrderSchema, vmNameSchema } from './agent-api.ts'
+import { METRICS_CONTENT_TYPE } from './metrics.ts'
 
 /** A state of some gigabytes goes to a slow disk in this time. */
 const SAVE_MS_MAX = 300_000
@@ -24,6 +29,11 @@ export function agentRoutes(agent: HostAgent): [Route[], UpgradeRoute[]] {
   return [
     [
       { method: 'GET', path: '/v1/host', handle: () => agent.status() },
+      {
+        method: 'GET',
+        path: '/metrics',
+        handle: async () => new TextAnswer(METRICS_CONTENT_TYPE, await agent.metrics()),
+      },
       { method: 'POST', path: '/v1/look', handle: () => agent.look() },
       {
         method: 'POST',
@@ -65,5 +75,19 @@ export function agentRoutes(agent: HostAgent): [Route[], UpgradeRoute[]] {
         },
       },
     ],
+  ]
+}
+
+/** Where the cluster's authority is, hosts can join: by a token, since they have no certificate yet. */
+export async function joinRoute(identityDirectory: string, refusals: Refusals): Promise<Route[]> {
+  if (!existsSync(new IdentityFiles(identityDirectory).caKey)) return []
+  const joins = await JoinServer.open(identityDirectory, refusals)
+  return [
+    {
+      method: 'POST',
+      path: JOIN_PATH,
+      isOpen: true,
+      handle: ({ body, from }) => joins.join(checked(joinRequestSchema, body), from),
+    },
   ]
 }

@@ -5,24 +5,33 @@
 import { randomUUID } from 'node:crypto'
 import { type FSWatcher, watch } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
+import type { Logger } from 'pino'
 import { ControlServer } from '../control/server.ts'
 import { CLONE_MS_MAX, type CloneOrder, newPairKey, type ReplicaConfig } from '../replica/config.ts'
-import { EventLog, type EventType } from '../replica/event-log.ts'
+import { EventLog, type EventType, NO_VM } from '../replica/event-log.ts'
+import { logError } from '../replica/process-log.ts'
 import type { ReplicaStatus } from '../replica/status.ts'
-import { isLoopback } from '../security/links.ts'
+import type { Identity } from '../security/identity.ts'
+import { checkReach, isLoopback } from '../security/links.ts'
+import { Refusals } from '../security/refusals.ts'
+import { openStore } from '../store/open.ts'
 import type { Store } from '../store/store.ts'
 import type { HostStatus, ReplicaOrder } from './agent-api.ts'
-import { agentRoutes } from './agent-routes.ts'
+import { agentRoutes, joinRoute } from './agent-routes.ts'
+import { EventCopier } from './event-copier.ts'
 import { HostDirectory, placementHosts } from './host-directory.ts'
 import type { HostRecord } from './host-record.ts'
 import type { HostLayout } from './layout.ts'
 import { Membership } from './membership.ts'
+import { HostMetrics } from './metrics.ts'
 import type { Step } from './reconcile.ts'
+import { askForMetrics } from './replica-metrics.ts'
 import { ReplicaProcesses } from './replica-processes.ts'
 import { Restorer } from './restorer.ts'
 import { readVmRecord, updateVmRecord } from './vm-record.ts'
 
 export interface AgentOptions {
+  readonly log: Logger
   readonly host: string
   readonly address: string
   readonly failureDomain: string
@@ -32,8 +41,11 @@ export interface AgentOptions {
   readonly store: Store
   /** Where replicas find the store. */
   readonly storeUrl: string
-  /** Where this host's identity lies; null for a cluster on loopback. */
+  /** This host's identity and where it lies; null for a cluster on loopback. */
+  readonly identity: Identity | null
   readonly identityDirectory: string | null
+  /** Where the agent answers other hosts: 0 for any port. Without an identity it does not. */
+  readonly apiPort: number
   /** Called when the agent was told to end. */
   readonly onShutdown: () => void
 }
@@ -41,19 +53,34 @@ export interface AgentOptions {
 export class HostAgent {
   readonly replicas: ReplicaProcesses
   readonly #options: AgentOptions
-  readonly #record: HostRecord
+  #record: HostRecord
   readonly #hosts: HostDirectory
   readonly #joined = Promise.withResolvers<void>()
+  readonly #metrics: HostMetrics
+  readonly #copier: EventCopier
+  readonly #refusals: Refusals
   #membership: Membership | null = null
   #restorer: Restorer | null = null
-  #server: ControlServer | null = null
+  #servers: ControlServer[] = []
   #events: FSWatcher | null = null
 
   constructor(options: AgentOptions) {
     this.#options = options
     const { host, address, layout, storeUrl, identityDirectory, failureDomain, memoryBytes } = options
     this.replicas = new ReplicaProcesses({ host, address, layout, store: storeUrl, identityDirectory })
-    this.#hosts = new HostDirectory(options.store)
+    this.#hosts = new HostDirectory(options.store, options.identity)
+    this.#copier = new EventCopier({
+      host,
+      path: layout.eventsFile,
+      openStore: () => openStore(storeUrl),
+      log: options.log,
+    })
+    this.#refusals = new Refusals(options.log)
+    this.#metrics = new HostMetrics({
+      host,
+      replicas: () => askForMetrics(layout, this.replicas.vms()),
+      eventsWaiting: () => this.#copier.waiting,
+    })
     this.#record = {
       host,
       incarnation: randomUUID(),
@@ -69,7 +96,9 @@ export class HostAgent {
   /** Resolves when the control socket answers; becoming a member may take longer. */
   async listen(): Promise<void> {
     const { layout, store } = this.#options
-    this.#server = await ControlServer.listen(layout.agentSocket, ...agentRoutes(this))
+    this.#servers = [await ControlServer.listen(layout.agentSocket, ...agentRoutes(this))]
+    await this.#listenBeyond()
+    this.#copier.start()
     this.#membership = Membership.keep({
       store,
       record: this.#record,
@@ -109,6 +138,25 @@ export class HostAgent {
     })
     this.replicas.prepare()
     this.look()
+  }
+
+  /** On the host's address, for the other hosts: with an identity only. */
+  async #listenBeyond(): Promise<void> {
+    const { address, identityDirectory } = this.#options
+    const identity = this.#options.identity
+    checkReach(address, identity)
+    if (identity === null || identityDirectory === null) return
+    const [routes, upgrades] = agentRoutes(this)
+    const join = await joinRoute(identityDirectory, this.#refusals)
+    const where = { host: address, port: this.#options.apiPort, identity, refusals: this.#refusals }
+    const server = await ControlServer.listen(where, [...routes, ...join], upgrades)
+    this.#servers.push(server)
+    this.#record = { ...this.#record, apiPort: server.port }
+  }
+
+  /** In Prometheus's text format. */
+  metrics(): Promise<string> {
+    return this.#metrics.text()
   }
 
   /** Resolves when the cluster knows this host. */
@@ -165,7 +213,8 @@ export class HostAgent {
     this.#events?.close()
     await this.#restorer?.end()
     await this.#membership?.leave()
-    await this.#server?.close()
+    for (const server of this.#servers) await server.close()
+    await this.#copier.close()
   }
 
   /** Ends the host: every replica's power is cut. */
@@ -189,11 +238,11 @@ export class HostAgent {
 
   #event(vm: string | null, type: EventType, details: { readonly [name: string]: string | number }): void {
     const { layout, host } = this.#options
-    const events = new EventLog(layout.eventsFile, vm, host)
+    const events = new EventLog(layout.eventsFile, vm ?? NO_VM, host)
     events
       .append(type, details)
       .then(() => events.close())
-      .catch((error: Error) => process.stderr.write(`an event could not be written: ${error.message}\n`))
+      .catch((error: Error) => logError(this.#options.log, 'error', error))
   }
 }
 

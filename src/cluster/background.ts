@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { readableLog } from '../replica/process-log.ts'
 import { withCompileCache } from './compile-cache.ts'
 import { ClusterError } from './errors.ts'
 
@@ -72,9 +73,10 @@ export async function untilReady<T>(
   }
 }
 
+/** The end of a log file as people read it: what was said, without the fields of structured lines. */
 export function logTail(logFile: string): string {
   try {
-    return readFileSync(logFile, 'utf8').slice(-LOG_TAIL_CHARS).trim()
+    return readableLog(readFileSync(logFile, 'utf8')).slice(-LOG_TAIL_CHARS).trim()
   } catch {
     return '(nothing)'
   }

@@ -1,11 +1,13 @@
 /** What one can do with the virtual machines of a cluster: the verbs behind the command line. */
 import { randomBytes, randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayClient } from '../net/gateway-control.ts'
 import { GUEST_MAC } from '../net/passt.ts'
 import { type Boot, newPairKey, type Peer, type Start } from '../replica/config.ts'
 import type { SavedState } from '../replica/state-saver.ts'
+import { type Identity, loadIdentity } from '../security/identity.ts'
 import { openStore } from '../store/open.ts'
 import type { Store } from '../store/store.ts'
 import type { ReplicaOrder } from './agent-api.ts'
@@ -62,12 +64,14 @@ export type OnProgress = (status: VmStatus) => void
 export class Cluster {
   readonly layout: ClusterLayout
   readonly #store: Store
+  readonly #identity: Identity | null
   readonly #hosts: HostDirectory
 
-  private constructor(layout: ClusterLayout, store: Store) {
+  private constructor(layout: ClusterLayout, store: Store, identity: Identity | null) {
     this.layout = layout
     this.#store = store
-    this.#hosts = new HostDirectory(store)
+    this.#identity = identity
+    this.#hosts = new HostDirectory(store, identity)
   }
 
   /** Throws CLUSTER_NOT_UP. */
@@ -75,7 +79,8 @@ export class Cluster {
     const layout = new ClusterLayout(directory)
     const state = readClusterState(layout)
     if (state === null) throw new ClusterError('CLUSTER_NOT_UP', `No cluster runs in ${directory}.`)
-    return new Cluster(layout, await openStore(state.store))
+    const identity = existsSync(layout.identity) ? loadIdentity(layout.identity) : null
+    return new Cluster(layout, await openStore(state.store), identity)
   }
 
   async close(): Promise<void> {
@@ -358,7 +363,7 @@ export class Cluster {
   }
 
   async #gateway(): Promise<GatewayClient> {
-    return new GatewayClient((await readGatewayRecord(this.#store)).control)
+    return new GatewayClient((await readGatewayRecord(this.#store)).control, this.#identity)
   }
 
   async #closePorts(name: string): Promise<void> {

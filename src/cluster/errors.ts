@@ -8,6 +8,7 @@ export const CLUSTER_ERRORS = {
   CLUSTER_STATE_INVALID: 'Remove the file that the message names, or choose another --dir.',
   CLUSTER_TOO_FEW_HOSTS: 'Start more hosts with `understudy up --hosts 2`, or run with --no-protect.',
   CLUSTER_NO_GATEWAY: 'Start one with `understudy gateway`, or a whole local cluster with `understudy up`.',
+  HOST_UNREACHABLE: 'Run the command in the directory of a host: `understudy cluster join` makes it one.',
   HOST_NOT_DRAINED:
     'Look at `understudy events` for why; the host takes nothing new. Take it back with `understudy host undrain`.',
   HOST_COUNT_INVALID: 'Give --hosts a number from 1 to 16.',
@@ -21,6 +22,7 @@ export const CLUSTER_ERRORS = {
   VM_NOT_PROTECTED: 'Protect it with `understudy protect`; `understudy info` says what it waits for.',
   VM_NOT_MOVED: 'Look at `understudy events` for why; it runs on where it was, and is protected as before.',
   VM_START_FAILED: 'Read the log file that the message names.',
+  EVENTS_CONTENDED: 'Nothing needs to be done: it is tried again.',
   MEMORY_INVALID: 'Give a size such as 512M or 1G, from 64M to 3G.',
   PUBLISH_INVALID: 'Give --publish HOSTPORT:GUESTPORT, each from 1 to 65535.',
 } as const

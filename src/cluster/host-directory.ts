@@ -1,5 +1,7 @@
 /** The hosts of a cluster and how to reach their agents: from the command line as from any agent. */
 import type { ReplicaStatus } from '../replica/status.ts'
+import type { Identity } from '../security/identity.ts'
+import { isLoopback } from '../security/links.ts'
 import type { Store } from '../store/store.ts'
 import type { HostStatus } from './agent-api.ts'
 import { AgentClient } from './agent-client.ts'
@@ -14,9 +16,12 @@ export interface HostView extends KnownHost {
 
 export class HostDirectory {
   readonly #store: Store
+  readonly #identity: Identity | null
 
-  constructor(store: Store) {
+  /** `identity` is that of the host this runs on; null in a cluster on loopback. */
+  constructor(store: Store, identity: Identity | null) {
     this.#store = store
+    this.#identity = identity
   }
 
   async views(): Promise<HostView[]> {
@@ -24,14 +29,20 @@ export class HostDirectory {
     return Promise.all(
       hosts.map(async (host) => ({
         ...host,
-        status: await this.#client(host)
-          .status()
-          .catch(() => null),
+        status: await this.#status(host),
       })),
     )
   }
 
-  /** Throws HOST_NOT_FOUND. */
+  async #status(host: KnownHost): Promise<HostStatus | null> {
+    try {
+      return await this.#client(host).status()
+    } catch {
+      return null
+    }
+  }
+
+  /** Throws HOST_NOT_FOUND, or HOST_UNREACHABLE without an identity. */
   async client(host: string): Promise<AgentClient> {
     const known = (await listHosts(this.#store)).find((other) => other.host === host)
     if (known === undefined) throw new ClusterError('HOST_NOT_FOUND', `No host ${host} is there now.`)
@@ -39,7 +50,16 @@ export class HostDirectory {
   }
 
   #client(host: KnownHost): AgentClient {
-    return new AgentClient({ socket: host.apiSocket })
+    const { address, apiPort, apiSocket } = host
+    // Beyond this machine a Unix socket leads nowhere.
+    if (isLoopback(address)) return new AgentClient({ socket: apiSocket })
+    if (apiPort === null || this.#identity === null) {
+      throw new ClusterError(
+        'HOST_UNREACHABLE',
+        `${host.host} at ${address} is asked as a host of the cluster only.`,
+      )
+    }
+    return new AgentClient({ host: address, port: apiPort, identity: this.#identity })
   }
 }
 

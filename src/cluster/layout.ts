@@ -4,6 +4,7 @@
  *
  *     DIR/cluster.json                    hosts and gateway, as `up` started them
  *     DIR/store/                          the shared store
+ *     DIR/identity/                       certificates and keys of a host in a cluster beyond loopback
  *     DIR/gateway/                        sockets and log of the gateway
  *     DIR/hosts/HOST/agent.sock, agent.log, standby.log, events.jsonl
  *     DIR/hosts/HOST/vms/VM/              config.json, pid, control.sock, replica.log, diverged.log
@@ -36,6 +37,11 @@ export class ClusterLayout {
 
   get store(): string {
     return join(this.directory, 'store')
+  }
+
+  /** Who this host is in a cluster beyond loopback: certificates and keys. */
+  get identity(): string {
+    return join(this.directory, 'identity')
   }
 
   get gateway(): string {

@@ -1,61 +1,64 @@
-/** `understudy host`: an agent in the foreground, and what a command line in the same directory needs to find the cluster. */
-import { mkdirSync } from 'node:fs'
-import { hostname } from 'node:os'
+/**
+ * The life of a host agent's process: `understudy up` starts it in the background, `understudy host` is it in the
+ * foreground. Ending it leaves its replicas running.
+ */
+import { existsSync, mkdirSync } from 'node:fs'
+import { logError, processLog } from '../replica/process-log.ts'
+import { loadIdentity } from '../security/identity.ts'
 import { openStore } from '../store/open.ts'
 import { HostAgent } from './agent.ts'
-import { ClusterError } from './errors.ts'
-import { checkHostName } from './host-record.ts'
 import { ClusterLayout } from './layout.ts'
-import { readClusterState, writeClusterState } from './lifecycle.ts'
 
 export interface HostOptions {
   readonly directory: string
-  /** Null for the name of the machine. */
-  readonly name: string | null
-  /** URL of the store; null for the one of the last time. */
-  readonly store: string | null
+  readonly host: string
+  /** URL of the store. */
+  readonly store: string
   /** Where replicas and, beyond loopback, the agent listen. */
   readonly address: string
+  /** Where the agent answers other hosts; 0 for any. */
+  readonly apiPort: number
+  /** Its own name when nothing else is known. */
   readonly failureDomain: string | null
+  /** For guests; null for what the machine has. */
   readonly memoryBytes: number | null
 }
 
-/** Resolves when the agent runs; the process ends on SIGTERM or SIGINT, and leaves its replicas running. */
-export async function runHost(options: HostOptions): Promise<void> {
-  const host = options.name ?? hostname().split('.')[0].toLowerCase()
-  checkHostName(host)
-  const layout = new ClusterLayout(options.directory)
-  const before = readClusterState(layout)
-  const storeUrl = options.store ?? before?.store
-  if (storeUrl === undefined) {
-    throw new ClusterError(
-      'CLUSTER_NOT_UP',
-      `${options.directory} belongs to no cluster yet: --store is needed.`,
-    )
+/** Resolves when the control socket answers. */
+export async function runHost(options: HostOptions): Promise<HostAgent> {
+  const { directory, host, store: storeUrl } = options
+  const log = processLog({ part: 'agent', host })
+  const crash = (error: unknown): void => {
+    logError(log, 'fatal', error)
+    process.exit(1)
   }
-  mkdirSync(layout.host(host).directory, { recursive: true, mode: 0o700 })
+  process.on('uncaughtException', crash)
+  process.on('unhandledRejection', crash)
+  const cluster = new ClusterLayout(directory)
+  const layout = cluster.host(host)
+  mkdirSync(layout.directory, { recursive: true, mode: 0o700 })
+  const identityDirectory = existsSync(cluster.identity) ? cluster.identity : null
+  const end = async (reason: string): Promise<void> => {
+    await agent.close()
+    log.info({ reason }, 'agent ends')
+    process.exit(0)
+  }
   const agent = new HostAgent({
+    log,
     host,
     address: options.address,
+    apiPort: options.apiPort,
     failureDomain: options.failureDomain ?? host,
     memoryBytes: options.memoryBytes,
-    layout: layout.host(host),
+    layout,
     store: await openStore(storeUrl),
     storeUrl,
-    identityDirectory: null,
-    onShutdown: () => void agent.close().then(() => process.exit(0)),
+    identity: identityDirectory === null ? null : loadIdentity(identityDirectory),
+    identityDirectory,
+    onShutdown: () => void end('shutdown'),
   })
   await agent.listen()
-  const others = (before?.hosts ?? []).filter((other) => other.host !== host)
-  writeClusterState(layout, {
-    version: 2,
-    store: storeUrl,
-    hosts: [...others, { host, pid: process.pid }],
-    gateway: before?.gateway ?? null,
-  })
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.once(signal, () => void agent.close().then(() => process.exit(0)))
-  }
-  await agent.joined
-  process.stdout.write(`host ${host} (pid ${process.pid}) is in the cluster of ${storeUrl}\n`)
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void end(signal))
+  log.info({ address: options.address }, 'agent runs')
+  return agent
 }

@@ -1,10 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs'
+import { get, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { z } from 'zod'
 import { callControl, openStream } from './client.ts'
-import { ControlServer, checked } from './server.ts'
+import { ControlServer, checked, TextAnswer } from './server.ts'
 
 let directory: string
 let socket: string
@@ -29,6 +31,7 @@ beforeEach(async () => {
           throw new TypeError('a bug')
         },
       },
+      { method: 'GET', path: '/text', handle: () => new TextAnswer('text/plain; version=1', 'a 1\n') },
       { method: 'GET', path: '/v1/never', handle: () => new Promise(() => {}) },
     ],
     [{ path: '/v1/echo', handle: (_request, stream) => void stream.pipe(stream) }],
@@ -43,6 +46,15 @@ afterEach(async () => {
 const anything = z.record(z.string(), z.unknown())
 const call = (method: 'GET' | 'POST', path: string, body?: unknown) =>
   callControl({ socket, method, path, body, timeoutMs: 500 }, anything)
+
+test('answers text where a route says so', async () => {
+  const response = await new Promise<IncomingMessage>((resolve, reject) =>
+    get({ socketPath: socket, path: '/text', agent: false }, resolve).on('error', reject),
+  )
+  expect(response.statusCode).toBe(200)
+  expect(response.headers['content-type']).toBe('text/plain; version=1')
+  expect(await text(response)).toBe('a 1\n')
+})
 
 test('routes by method and path, hands over names and checked bodies', async () => {
   expect(await call('GET', '/v1/things/a%20b')).toEqual({ name: 'a b' })

@@ -1,5 +1,5 @@
 /**
- * A control socket: JSON over HTTP. Host agents and replicas both serve one. On a Unix socket, who may talk to it is
+ * A control socket: HTTP, JSON unless a route says otherwise. Host agents and replicas both serve one. On a Unix socket, who may talk to it is
  * decided by the permissions of the directory it lies in; on TCP, by certificate and token (`src/security/https.ts`).
  * Requests are checked against a schema before anything sees them; errors go back with their stable code and advice.
  */
@@ -33,8 +33,19 @@ export interface Route {
   readonly path: string
   /** Answered over TCP without certificate and token, too: a host that joins has neither. */
   readonly isOpen?: boolean
-  /** Resolves to what is sent back as JSON. */
+  /** Resolves to what is sent back as JSON, or to a `TextAnswer`. */
   handle(request: RouteRequest): unknown
+}
+
+/** An answer that is not JSON, for readers that want another format (metrics). */
+export class TextAnswer {
+  readonly contentType: string
+  readonly text: string
+
+  constructor(contentType: string, text: string) {
+    this.contentType = contentType
+    this.text = text
+  }
 }
 
 /** Takes over the byte stream of a connection that asked for an upgrade (a console). */
@@ -236,6 +247,11 @@ function statusOf(error: unknown): number {
 function send(response: ServerResponse, status: number, body: unknown): void {
   // Of a stranger nothing more is read.
   const close = status === 401 ? { connection: 'close' } : {}
+  if (body instanceof TextAnswer) {
+    response.writeHead(status, { 'content-type': body.contentType })
+    response.end(body.text)
+    return
+  }
   response.writeHead(status, { 'content-type': 'application/json', ...close })
   response.end(JSON.stringify(body))
 }

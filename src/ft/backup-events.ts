@@ -145,6 +145,8 @@ export interface BackupStatus {
   readonly generation: number
   /** The primary this backup is bound to, or was. */
   readonly primary: string | null
+  /** When the primary's newest heartbeat came; null before the first. */
+  readonly heartbeatAtMs: number | null
   readonly receivedSequence: number
   readonly executedSequence: number
   readonly bufferedBytes: number

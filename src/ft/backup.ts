@@ -104,6 +104,7 @@ export class Backup {
       state: this.#state.kind,
       generation: this.#config.generation,
       primary: this.#isBound ? this.#primary : null,
+      heartbeatAtMs: Number.isFinite(this.#heardAtMs) ? this.#heardAtMs : null,
       receivedSequence: this.#log.receivedSequence,
       executedSequence: this.#log.executedSequence,
       bufferedBytes: this.#log.bytes,

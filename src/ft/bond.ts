@@ -25,6 +25,7 @@ export class Bond {
   #leaseUntilMs = Number.NEGATIVE_INFINITY
   /** `sentAtMs` of the backup's newest heartbeat, handed back to it. */
   #echoMs = -1
+  #heartbeatAtMs: number | null = null
   /** Bytes of log the backup can hold unexecuted. */
   readonly logBytesMax: number
 
@@ -62,6 +63,7 @@ export class Bond {
   heartbeat(heartbeat: Heartbeat, nowMs: number): boolean {
     if (!this.#heartbeats.hear(heartbeat, this.backup, this.#generation)) return false
     this.#detector.heardHeartbeat(nowMs)
+    this.#heartbeatAtMs = nowMs
     this.#echoMs = heartbeat.sentAtMs
     // An echo of what was not sent yet is nonsense and extends nothing.
     if (heartbeat.echoMs <= nowMs) this.#extendLease(heartbeat.echoMs)
@@ -103,6 +105,11 @@ export class Bond {
 
   lagMs(nowMs: number): number {
     return this.#sent.lagMs(nowMs)
+  }
+
+  /** When the backup's newest heartbeat came; null before the first. */
+  get heartbeatAtMs(): number | null {
+    return this.#heartbeatAtMs
   }
 
   /** How long nothing was heard of the backup. */

@@ -135,6 +135,8 @@ export interface PrimaryStatus {
   readonly candidate: string | null
   /** Execution lag, ms; null without a backup. */
   readonly lagMs: number | null
+  /** When the backup's newest heartbeat came; null without a backup, and before the first. */
+  readonly heartbeatAtMs: number | null
   /** Share of CPU the machine may use, PRIMARY_SHARE_MIN to 1. */
   readonly share: number
   /** A buffer is full: the machine waits. */

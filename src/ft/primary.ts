@@ -82,6 +82,7 @@ export class Primary {
       backup: bond?.backup ?? null,
       candidate: this.#admission?.replica ?? null,
       lagMs: bond?.lagMs(nowMs) ?? null,
+      heartbeatAtMs: bond?.heartbeatAtMs ?? null,
       share: this.#lag.share,
       stalled: this.#shouldStall(),
       heldOutputBytes: this.#gate.heldBytes,

@@ -9,6 +9,7 @@ import {
   protocolSequence,
   type ReplicaParts,
   type Shell,
+  type ShellGauges,
   type ShellStatus,
 } from './shell.ts'
 import type { CpuReport } from './thread-messages.ts'
@@ -50,7 +51,7 @@ export class BackupShell implements Shell {
     if (report.kind !== 'replayed') return
     const sequence = protocolSequence(report.sequence)
     const outputs = report.outputs.filter(isVisible)
-    this.#parts.held.hold(sequence, outputs)
+    this.#parts.held.hold(sequence, outputs, monotonicMs())
     this.#events.post({ kind: 'frame-executed', frame: frameInfo(sequence, report.byteLength, outputs) })
   }
 
@@ -108,12 +109,18 @@ export class BackupShell implements Shell {
     return { role: 'backup', phase, generation, protection, peer: primary, lagMs: null }
   }
 
+  gauges(): ShellGauges {
+    const { heartbeatAtMs } = this.#backup.status()
+    const heartbeatAgeMs = heartbeatAtMs === null ? null : monotonicMs() - heartbeatAtMs
+    return { lagMs: null, cpuShare: null, heartbeatAgeMs }
+  }
+
   #handle(event: BackupEvent): void {
     for (const effect of this.#backup.handle(event, monotonicMs())) this.#perform(effect)
   }
 
   #perform(effect: BackupEffect): void {
-    const { channels, heartbeats, outside, held, cpu, logVolume, end, wentLive } = this.#parts
+    const { channels, heartbeats, outside, held, cpu, logVolume, metrics, end, wentLive } = this.#parts
     switch (effect.kind) {
       case 'send':
         return channels.send(effect.connection, effect.message)
@@ -141,6 +148,7 @@ export class BackupShell implements Shell {
       }
       case 'go-live':
         outside.goLive(effect.generation)
+        metrics.tookOver()
         cpu.send({ kind: 'go-live' })
         return wentLive(effect.generation, effect.sequence)
       case 'reissue-disk-io':

@@ -13,6 +13,7 @@ export function replicaRoutes(replica: Replica): [Route[], UpgradeRoute[]] {
   return [
     [
       { method: 'GET', path: '/v1/status', handle: () => replica.status() },
+      { method: 'GET', path: '/v1/metrics', handle: () => replica.metrics() },
       {
         method: 'POST',
         path: '/v1/stop',

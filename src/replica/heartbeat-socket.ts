@@ -8,6 +8,7 @@ import type { Heartbeat } from '../ft/messages.ts'
 import { WireError } from '../ft/wire-error.ts'
 import type { Refusals } from '../security/refusals.ts'
 import { ReplicaError } from './errors.ts'
+import type { HeartbeatRefusal } from './metric-table.ts'
 
 export interface HeartbeatTarget {
   readonly address: string
@@ -20,6 +21,8 @@ export interface HeartbeatOptions {
   readonly key: Uint8Array
   readonly refusals: Refusals
   onHeartbeat(heartbeat: Heartbeat): void
+  /** A datagram was not taken for a heartbeat of the peer. */
+  onRefused?(reason: HeartbeatRefusal): void
 }
 
 export class HeartbeatSocket {
@@ -27,15 +30,18 @@ export class HeartbeatSocket {
   readonly #vm: string
   readonly #refusals: Refusals
   readonly #onHeartbeat: (heartbeat: Heartbeat) => void
+  readonly #onRefused: (reason: HeartbeatRefusal) => void
   #key: Uint8Array
   #target: HeartbeatTarget | null = null
 
-  private constructor(socket: Socket, { vm, key, refusals, onHeartbeat }: HeartbeatOptions) {
+  private constructor(socket: Socket, options: HeartbeatOptions) {
+    const { vm, key, refusals, onHeartbeat, onRefused } = options
     this.#socket = socket
     this.#vm = vm
     this.#key = key
     this.#refusals = refusals
     this.#onHeartbeat = onHeartbeat
+    this.#onRefused = onRefused ?? (() => {})
     socket.on('message', (bytes, sender) => this.#heard(bytes, sender))
     // A heartbeat that cannot be sent is a heartbeat that is not heard: the detector sees it, nobody else needs to.
     socket.on('error', () => {})
@@ -79,6 +85,7 @@ export class HeartbeatSocket {
 
   /** The protocol had no use for an authentic heartbeat. */
   refused(): void {
+    this.#onRefused('replayed')
     this.#refusals.count('heartbeat-replayed', undefined, `of ${this.#vm}`)
   }
 
@@ -93,10 +100,10 @@ export class HeartbeatSocket {
     } catch (error) {
       // Not a heartbeat: anybody can send a datagram here.
       if (!(error instanceof WireError)) throw error
+      this.#onRefused(error.code === 'FT_MESSAGE_FORGED' ? 'forged' : 'malformed')
       this.#refusals.count('heartbeat-forged', `${sender.address} ${sender.port}`, error.code)
       return
     }
-    if (heartbeat.vm !== this.#vm) return
     this.#target ??= { address: sender.address, port: sender.port }
     this.#onHeartbeat(heartbeat)
   }

@@ -25,21 +25,48 @@ export function outputBytes(output: VisibleOutput): number {
   }
 }
 
-export class HeldOutputs {
-  #held: { readonly sequence: number; readonly outputs: readonly VisibleOutput[] }[] = []
+export function bytesOf(outputs: readonly VisibleOutput[]): number {
+  return outputs.reduce((sum, output) => sum + outputBytes(output), 0)
+}
 
-  /** In sequence. */
-  hold(sequence: number, outputs: readonly VisibleOutput[]): void {
-    if (outputs.length > 0) this.#held.push({ sequence, outputs })
+/** The outputs of one frame, at least one, and since when they lie here. */
+export interface HeldFrame {
+  readonly sequence: number
+  readonly outputs: readonly VisibleOutput[]
+  readonly bytes: number
+  readonly sinceMs: number
+}
+
+export class HeldOutputs {
+  #held: HeldFrame[] = []
+  #bytes = 0
+
+  /** In sequence; `nowMs` is when. */
+  hold(sequence: number, outputs: readonly VisibleOutput[], nowMs: number): void {
+    if (outputs.length === 0) return
+    const bytes = bytesOf(outputs)
+    this.#held.push({ sequence, outputs, bytes, sinceMs: nowMs })
+    this.#bytes += bytes
   }
 
-  /** Takes out the outputs of all frames up to and including this one, in order. */
-  take(throughSequence: number): VisibleOutput[] {
+  /** Takes out the outputs of all frames up to and including this one, in order; `taken` is told of each frame. */
+  take(throughSequence: number, taken?: (frame: HeldFrame) => void): VisibleOutput[] {
     const after = this.#held.findIndex((entry) => entry.sequence > throughSequence)
-    return this.#held.splice(0, after < 0 ? this.#held.length : after).flatMap((entry) => entry.outputs)
+    const frames = this.#held.splice(0, after < 0 ? this.#held.length : after)
+    for (const frame of frames) {
+      this.#bytes -= frame.bytes
+      taken?.(frame)
+    }
+    return frames.flatMap((frame) => frame.outputs)
+  }
+
+  /** Bytes of all that is held. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   clear(): void {
     this.#held = []
+    this.#bytes = 0
   }
 }

@@ -9,6 +9,7 @@ import {
   protocolSequence,
   type ReplicaParts,
   type Shell,
+  type ShellGauges,
   type ShellStatus,
 } from './shell.ts'
 import type { CpuReport } from './thread-messages.ts'
@@ -21,6 +22,8 @@ export class PrimaryShell implements Shell {
   /** The bytes of the frame whose `frame-recorded` event is being handled, and of those that are to be kept. */
   readonly #recorded = new Map<number, Uint8Array>()
   #keepsFrames = false
+  /** The frame that is being recorded: what is released meanwhile was never held. */
+  #recording = 0
 
   constructor(parts: ReplicaParts, begin: PrimaryConfig['begin'], generation: number, sequence: number) {
     this.#parts = parts
@@ -34,6 +37,8 @@ export class PrimaryShell implements Shell {
 
   tick(): void {
     this.#events.post({ kind: 'tick' })
+    const { lagMs } = this.#primary.status(monotonicMs())
+    if (lagMs !== null) this.#parts.metrics.lagSampled(lagMs)
   }
 
   get tickMs(): number {
@@ -46,12 +51,14 @@ export class PrimaryShell implements Shell {
     const sequence = protocolSequence(report.sequence)
     for (const output of report.outputs) if (output.kind === 'entropy-request') outside.answer(output)
     const outputs = report.outputs.filter(isVisible)
-    held.hold(sequence, outputs)
+    held.hold(sequence, outputs, monotonicMs())
+    this.#recording = sequence
     outside.logged(sequence, report.framesTaken)
     logVolume.frames += 1
     logVolume.bytes += report.bytes.length
     this.#recorded.set(sequence, report.bytes)
     this.#events.post({ kind: 'frame-recorded', frame: frameInfo(sequence, report.bytes.length, outputs) })
+    this.#recording = 0
     if (!this.#keepsFrames) this.#recorded.delete(sequence)
     // Without a backup there is nothing to be safe with: what was taken in is as safe as the machine itself.
     if (this.#primary.status(monotonicMs()).state === 'alone') outside.safe(sequence)
@@ -100,12 +107,30 @@ export class PrimaryShell implements Shell {
     return { role: 'primary', phase, generation, protection, peer: backup, lagMs }
   }
 
+  gauges(): ShellGauges {
+    const nowMs = monotonicMs()
+    const { lagMs, share, heartbeatAtMs } = this.#primary.status(nowMs)
+    return { lagMs, cpuShare: share, heartbeatAgeMs: heartbeatAtMs === null ? null : nowMs - heartbeatAtMs }
+  }
+
+  /** Lets the outputs up to this frame go. */
+  #release(throughSequence: number): void {
+    const { held, outside, metrics } = this.#parts
+    const nowMs = monotonicMs()
+    const outputs = held.take(throughSequence, (frame) => {
+      if (frame.sequence !== this.#recording) {
+        metrics.outputsReleased(nowMs - frame.sinceMs, frame.outputs.length)
+      }
+    })
+    outside.release(outputs)
+  }
+
   #handle(event: PrimaryEvent): void {
     for (const effect of this.#primary.handle(event, monotonicMs())) this.#perform(effect)
   }
 
   #perform(effect: PrimaryEffect): void {
-    const { channels, heartbeats, outside, held, cpu, end } = this.#parts
+    const { channels, heartbeats, outside, held, cpu, metrics, end } = this.#parts
     switch (effect.kind) {
       case 'send':
         return channels.send(effect.connection, effect.message)
@@ -132,7 +157,7 @@ export class PrimaryShell implements Shell {
       case 'heartbeat-refused':
         return heartbeats.refused()
       case 'release-outputs':
-        return outside.release(held.take(effect.throughSequence))
+        return this.#release(effect.throughSequence)
       case 'test-and-set': {
         const { generation } = effect
         void this.#parts.testAndSet(generation, effect.winner).then((outcome) => {
@@ -143,6 +168,7 @@ export class PrimaryShell implements Shell {
       case 'go-live':
         return outside.goLive(effect.generation)
       case 'run':
+        metrics.mayRun(effect.run, monotonicMs())
         return cpu.send({ kind: 'run', run: effect.run })
       case 'throttle':
         return cpu.send({ kind: 'throttle', share: effect.share })

@@ -2,6 +2,7 @@
  * One replica of a virtual machine, put together: CPU thread, logging channel, heartbeats, store, network,
  * console and control socket around the shell that drives them. Everything here runs on the I/O thread.
  */
+import type { Logger } from 'pino'
 import { ControlServer } from '../control/server.ts'
 import { rarpAnnouncement } from '../net/announce.ts'
 import { loadIdentity } from '../security/identity.ts'
@@ -24,10 +25,12 @@ import { HeartbeatSocket } from './heartbeat-socket.ts'
 import { HeldOutputs } from './held-outputs.ts'
 import { LogKeeper } from './log-keeper.ts'
 import { firstInputs, loadMachine } from './machine-source.ts'
+import { ReplicaMetrics, type ReplicaMetricsAnswer } from './metrics.ts'
 import { connectNetwork } from './network.ts'
 import { Outside } from './outside.ts'
 import { PrimaryShell } from './primary-shell.ts'
 import { raiseThread } from './priority.ts'
+import { logError } from './process-log.ts'
 import type { ReplicaParts, Shell, ShellStatus } from './shell.ts'
 import { PRODUCT_MACHINE, type Standby } from './standby.ts'
 import { type SavedState, StateSaver } from './state-saver.ts'
@@ -43,6 +46,7 @@ const EXIT_GRACE_MS = 500
 
 export class Replica {
   readonly #config: ReplicaConfig
+  readonly #diagnostics: Logger
   readonly #eventLog: EventLog
   readonly #console: ConsoleHub
   readonly #refusals = new Refusals(STDERR_LOG)
@@ -64,15 +68,20 @@ export class Replica {
   /** The report of going live, which is complete once the machine runs. */
   #goingLive: { readonly details: EventDetails; readonly sinceMs: number } | null = null
 
-  private constructor(config: ReplicaConfig) {
+  private constructor(config: ReplicaConfig, diagnostics: Logger) {
     this.#config = config
+    this.#diagnostics = diagnostics
     this.#eventLog = new EventLog(config.eventsFile, config.vm, config.host)
     this.#console = new ConsoleHub((data) => this.#parts?.outside.typed(data))
   }
 
   /** Starts everything; when it resolves, the control socket answers and the protocol has begun. */
-  static async start(config: ReplicaConfig, standby: Standby | null = null): Promise<Replica> {
-    const replica = new Replica(config)
+  static async start(
+    config: ReplicaConfig,
+    diagnostics: Logger,
+    standby: Standby | null = null,
+  ): Promise<Replica> {
+    const replica = new Replica(config, diagnostics)
     await replica.#start(standby)
     return replica
   }
@@ -106,11 +115,13 @@ export class Replica {
       },
       access,
     )
+    const metrics = new ReplicaMetrics()
     const heartbeats = await HeartbeatSocket.open(config.address, {
       vm: config.vm,
       key: Buffer.from(config.pairKey, 'hex'),
       refusals: this.#refusals,
       onHeartbeat: (heartbeat) => this.#drive((shell) => shell.heartbeat(heartbeat)),
+      onRefused: (reason) => metrics.heartbeatRefused(reason),
     })
     if (config.role === 'backup') this.#channelPort = await channels.listen(config.address)
     if (config.cloned) this.#receiver = await this.#awaitClone()
@@ -137,6 +148,7 @@ export class Replica {
       outside,
       held: new HeldOutputs(),
       logVolume: { frames: 0, bytes: 0 },
+      metrics,
       testAndSet: (generation, winner) => testAndSet(this.#store!, config.vm, generation, winner),
       event: (type, details) => this.#event(type, details),
       admitted: (isBackup) => this.#sender?.admitted(isBackup),
@@ -145,6 +157,7 @@ export class Replica {
     }
     if (!config.cloned) this.#shell = this.#firstShell(this.#parts)
     this.#control = await ControlServer.listen(config.controlSocket, ...replicaRoutes(this))
+    this.#diagnostics.info({ role: config.role, generation: config.generation }, `started: ${config.role}`)
     this.#event('started', { role: config.role, generation: config.generation, pid: process.pid })
     this.#drive((shell) => shell.start())
     if (config.peer !== null) {
@@ -211,6 +224,24 @@ export class Replica {
     return { role, phase: 'starting', generation, protection: 'starting', peer: null, lagMs: null }
   }
 
+  metrics(): ReplicaMetricsAnswer {
+    const { vm, host, role, protection, retired, logFrames, logBytes } = this.status()
+    const { metrics, held, config } = this.#parts!
+    const samples = metrics.samples(
+      {
+        ...(this.#shell?.gauges() ?? { lagMs: null, cpuShare: null, heartbeatAgeMs: null }),
+        protected: protection === 'protected',
+        heldBytes: held.bytes,
+        logFrames,
+        logBytes,
+        retired,
+        memoryBytes: config.memoryBytes,
+      },
+      monotonicMs(),
+    )
+    return { vm, host, role, samples }
+  }
+
   /** Lets the guest shut down by itself if it can within `graceMs`; else, or with 0, its power is cut. */
   stop(graceMs: number): void {
     const pieces = this.#config.powerOffInput
@@ -236,7 +267,7 @@ export class Replica {
    */
   clone(order: CloneOrder): void {
     const shell = this.#loneShell()
-    const { cpu, channels, heartbeats } = this.#parts!
+    const { cpu, channels, heartbeats, metrics } = this.#parts!
     const { peer, replica, pairKey } = order
     this.#event('cloning', { to: peer.host, replica })
     this.#sender = new CloneSender({
@@ -253,6 +284,9 @@ export class Replica {
       },
       ended: (outcome, reason, figures) => {
         this.#sender = null
+        const { durationMs, stopMsMax, sentBytes } = figures
+        metrics.cloneSent(sentBytes)
+        metrics.cloneEnded(outcome === 'cloned' ? { durationMs, guestStopMs: stopMsMax } : 'failed')
         const to = { to: peer.host, ...rounded({ ...figures }) }
         if (outcome === 'cloned') {
           this.#event('cloned', to)
@@ -331,8 +365,8 @@ export class Replica {
         return
       case 'failed':
         this.#event('failed', { code: report.code, detail: report.message })
-        process.stderr.write(`error ${report.code}: ${report.message}\nnext: ${report.next}\n`)
         this.#receiver?.fail(new ReplicaError('CLONE_BROKEN', `${report.code}: ${report.message}`))
+        this.#diagnostics.fatal({ code: report.code, next: report.next }, report.message)
         // Like any crash, this is for the other replica to survive; an orderly end would take it along.
         void this.#exit(1)
         return
@@ -361,8 +395,14 @@ export class Replica {
       this.#goingLive = { details, sinceMs: monotonicMs() }
       return
     }
+    this.#append(type, details)
+  }
+
+  /** An event that cannot be written is no reason to end the machine. */
+  #append(type: EventType, details: EventDetails): void {
     this.#eventLog.append(type, details).catch((error: Error) => {
-      process.stderr.write(`an event could not be written: ${error.message}\n`)
+      const message = `The event ${type} could not be written: ${error.message}.`
+      logError(this.#diagnostics, 'error', new ReplicaError('EVENT_LOST', message, { cause: error }))
     })
   }
 
@@ -373,12 +413,12 @@ export class Replica {
     const { drainMs, ...rest } = details
     const goLiveMs = Number(drainMs) + monotonicMs() - sinceMs
     this.#goingLive = null
-    void this.#eventLog.append('went-live', { ...rounded(rest), goLiveMs: round(goLiveMs) })
+    this.#append('went-live', { ...rounded(rest), goLiveMs: round(goLiveMs) })
   }
 
   async #end(reason: string, code: number): Promise<void> {
     if (this.#ended) return
-    process.stderr.write(`ended: ${reason}\n`)
+    this.#diagnostics.info({ reason }, `ended: ${reason}`)
     this.#ended = true
     if (reason !== 'diverged') this.#log?.discard()
     this.#sender?.cancel()

@@ -8,7 +8,8 @@ import type { ReplicaConfig } from './config.ts'
 import type { Cpu } from './cpu.ts'
 import type { EventDetails, EventType } from './event-log.ts'
 import type { HeartbeatSocket } from './heartbeat-socket.ts'
-import { type HeldOutputs, outputBytes, type VisibleOutput } from './held-outputs.ts'
+import { bytesOf, type HeldOutputs, type VisibleOutput } from './held-outputs.ts'
+import type { ReplicaGauges, ReplicaMetrics } from './metrics.ts'
 import type { Outside } from './outside.ts'
 import type { ReplicaStatus } from './status.ts'
 import type { CpuReport } from './thread-messages.ts'
@@ -23,6 +24,7 @@ export interface ReplicaParts {
   readonly held: HeldOutputs
   /** The log so far, for the status. */
   readonly logVolume: { frames: number; bytes: number }
+  readonly metrics: ReplicaMetrics
   testAndSet(generation: number, winner: string): Promise<TestAndSetOutcome>
   event(type: EventType, details: EventDetails): void
   /** A replica that was to become the backup is it now, or was given up. */
@@ -39,6 +41,9 @@ export type ShellStatus = Pick<
   'role' | 'phase' | 'generation' | 'protection' | 'peer' | 'lagMs'
 >
 
+/** What a shell tells for the metrics. */
+export type ShellGauges = Pick<ReplicaGauges, 'lagMs' | 'cpuShare' | 'heartbeatAgeMs'>
+
 export interface Shell {
   start(): void
   tick(): void
@@ -50,6 +55,7 @@ export interface Shell {
   heartbeat(heartbeat: Heartbeat): void
   operation(operation: 'stop' | 'failover' | 'unprotect'): void
   status(): ShellStatus
+  gauges(): ShellGauges
 }
 
 /** The log counts frames from 0 (`src/replay`), the protocol from 1 (0 stands for none yet). */
@@ -67,7 +73,7 @@ export function frameInfo(
     sequence,
     byteLength,
     outputs: outputs.length,
-    outputBytes: outputs.reduce((sum, output) => sum + outputBytes(output), 0),
+    outputBytes: bytesOf(outputs),
     powerOff: outputs.some((output) => output.kind === 'power' && output.action === 'off'),
   }
 }
