@@ -31,6 +31,8 @@ const GROUPS: readonly { readonly verbs: string; readonly load: () => Promise<Re
     verbs: 'protect unprotect migrate save restore',
     load: async () => (await import('./move-verbs.ts')).registerMoveVerbs,
   },
+  { verbs: 'cluster', load: async () => (await import('./security-verbs.ts')).registerSecurityVerbs },
+  { verbs: 'gateway', load: async () => (await import('./gateway-verb.ts')).registerGatewayVerb },
   { verbs: 'host', load: async () => (await import('./host-verbs.ts')).registerHostVerbs },
   { verbs: 'console', load: async () => (await import('./console-verb.ts')).registerConsoleVerb },
   { verbs: 'events', load: async () => (await import('./event-verbs.ts')).registerEventVerbs },

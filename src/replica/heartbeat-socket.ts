@@ -104,6 +104,10 @@ export class HeartbeatSocket {
       this.#refusals.count('heartbeat-forged', `${sender.address} ${sender.port}`, error.code)
       return
     }
+    if (heartbeat.vm !== this.#vm) {
+      this.#onRefused('other-vm')
+      return
+    }
     this.#target ??= { address: sender.address, port: sender.port }
     this.#onHeartbeat(heartbeat)
   }
