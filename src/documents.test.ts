@@ -10,7 +10,7 @@ const PAGES = ['README.md', 'CONTRIBUTING.md', ...globSync('docs/*.md', { cwd: R
 const NAMED_PATH = /`((?:src|test|bench|setup|bin|docs)\/[\w./-]*)`/g
 const LINK = /\]\((?!https?:)([^)#\s]+)/g
 /** `understudy ps`, and `understudy machine run`; what follows in capitals or with dashes is an argument. */
-const NAMED_VERB = /\bunderstudy ((?:machine |image )?[a-z]+)/g
+const NAMED_VERB = /\bunderstudy ((?:machine |image |host |cluster )?[a-z]+)/g
 const DEFINED_VERB = /\.command\('([a-z]+)'\)/g
 
 const text = (page: string) => readFileSync(join(ROOT, page), 'utf8')

@@ -2,9 +2,10 @@
 import type { Command } from 'commander'
 import { EventHistory } from '../cluster/event-history.ts'
 import { ClusterLayout, stateDirectory } from '../cluster/layout.ts'
+import { readClusterState } from '../cluster/lifecycle.ts'
 import { checkVmName } from '../cluster/vm-record.ts'
 import type { UnderstudyEvent } from '../replica/event-log.ts'
-import { openDirectoryStore } from '../store/directory.ts'
+import { openStore } from '../store/open.ts'
 import { type Store, StoreError } from '../store/store.ts'
 import { type DirectoryFlag, withDirectory } from './cluster-verbs.ts'
 
@@ -44,7 +45,7 @@ export function registerEventVerbs(program: Command): void {
 /** Without a store there are still the files of the hosts at hand. */
 async function storeOf(layout: ClusterLayout, onProblem: (message: string) => void): Promise<Store | null> {
   try {
-    return await openDirectoryStore(layout.store)
+    return await openStore(readClusterState(layout)?.store ?? layout.store)
   } catch (error) {
     if (!(error instanceof StoreError)) throw error
     // Where no cluster was ever started nothing is missing.
