@@ -135,8 +135,8 @@ test('from up to down', async () => {
   const lines = (await understudy('events', '--json')).stdout.trimEnd().split('\n')
   const all = lines.map((line) => JSON.parse(line))
   // Those of hosts are of no virtual machine.
-  const events = all.filter(({ vm }) => vm !== null)
-  expect(all.filter(({ vm }) => vm === null).map(({ type }) => type)).toEqual(['host-joined', 'host-joined'])
+  const events = all.filter(({ vm }) => vm !== '')
+  expect(all.filter(({ vm }) => vm === '').map(({ type }) => type)).toEqual(['host-joined', 'host-joined'])
   for (const event of events) {
     expect(event).toMatchObject({ time: expect.any(String), vm: 'web', type: expect.any(String) })
   }
