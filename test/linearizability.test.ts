@@ -335,6 +335,33 @@ describe('a history with one thing wrong is caught', () => {
   })
 })
 
+it('keeps in mind which unanswered operations were used up on the way', () => {
+  const write = (value: string, callMs: number, returnMs: number | null): RegisterOperation => ({
+    ...{ process: 'p', key: 'k', request: { kind: 'write', value }, callMs, returnMs },
+    result: returnMs === null ? null : { kind: 'written' },
+  })
+  const read = (value: string, callMs: number): RegisterOperation => ({
+    ...{
+      process: 'p',
+      key: 'k',
+      request: { kind: 'read' },
+      callMs,
+      returnMs: callMs + 1,
+      result: { kind: 'read', value },
+    },
+  })
+  // Only if b came before a is the unanswered write left for the last read.
+  const history = [
+    write('a', 0, null),
+    write('a', 1, 3),
+    write('b', 2, 4),
+    read('a', 5),
+    write('c', 7, 8),
+    read('a', 9),
+  ]
+  expect(checkHistory(registerModel, history).verdict).toBe('linearizable')
+})
+
 it('judges each key by itself, and names the wrong one', () => {
   const increment = (key: string, callMs: number, value: number): CounterOperation => ({
     ...{ process: 'p', key, request: { kind: 'increment' }, callMs, returnMs: callMs + 1, result: { value } },
