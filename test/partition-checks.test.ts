@@ -109,6 +109,11 @@ describe('finds', () => {
       [/^counter:0: was not read at the end$/],
     ],
     [
+      'a counter whose last read came before its last increment',
+      withCounters([...counters, counter('increment', 10, 5)]),
+      [/^counter:0: was not read at the end$/],
+    ],
+    [
       'a stale read of a register',
       {
         ...RIGHT,

@@ -70,7 +70,7 @@ function lossProblems({ counters }: ClientHistory): string[] {
     const increments = operations.filter(({ request }) => request.kind === 'increment')
     const acknowledged = increments.filter(({ returnMs }) => returnMs !== null)
     const last = operations.findLast(({ request, returnMs }) => request.kind === 'read' && returnMs !== null)
-    const lastReturnMs = Math.max(0, ...acknowledged.map(({ returnMs }) => returnMs!))
+    const lastReturnMs = acknowledged.reduce((latest, { returnMs }) => Math.max(latest, returnMs!), 0)
     if (last === undefined || last.callMs < lastReturnMs) return [`${key}: was not read at the end`]
     const value = last.result!.value
     const unanswered = increments.length - acknowledged.length
