@@ -54,3 +54,8 @@ export async function must(running: Promise<Finished>): Promise<Finished> {
     throw new Error(`${finished.stderr.trim() || `ended with status ${finished.status}`}`)
   return finished
 }
+
+/** What a program printed; rejects with what it complained of if it failed. */
+export async function mustFinish(child: ChildProcess): Promise<string> {
+  return (await must(finish(child, ''))).stdout
+}
