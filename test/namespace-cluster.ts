@@ -2,7 +2,7 @@
  * A cluster as people would have it: hosts that are machines of their own, a store and a gateway on others, each in a network
  * namespace; one protected virtual machine; and clients at the gateway that count in its Redis.
  */
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -78,6 +78,8 @@ export class NamespaceCluster implements HarmableCluster {
   readonly #identities = new Map<string, string>()
   readonly #readers: readonly EventReader[]
   readonly #events: UnderstudyEvent[] = []
+  /** Where what was started last has ended. */
+  readonly #ended = new Set<string>()
   #storeUrl = ''
   #clients: CounterClients | null = null
 
@@ -227,7 +229,9 @@ export class NamespaceCluster implements HarmableCluster {
     }
     await this.#startGateway()
     for (const host of this.#hosts) this.#startAgent(host)
-    await Promise.all(this.#hosts.map((host) => this.#said(host, 'is in the cluster')))
+    await Promise.all(
+      this.#hosts.map((host) => this.#until(host, async () => this.#said(host, /is in the cluster/))),
+    )
     const [first] = this.#hosts
     const run = ['run', this.#options.image, '--name', VM, '--publish', `${REDIS_PORT}:${REDIS_PORT}`]
     await this.#command(first, run, RUN_MS_MAX)
@@ -271,18 +275,14 @@ export class NamespaceCluster implements HarmableCluster {
         `default=${peer}`,
       ],
     ])
-    await until(
-      async () => /serving .*client requests/.test(readFileSync(this.#logOf('store'), 'utf8')) || undefined,
-      START_MS_MAX,
-      async () => tail(this.#logOf('store')),
-    )
+    await this.#until('store', async () => this.#said('store', /serving .*client requests/))
     return `etcd://${host.address}:${ETCD_PORT}`
   }
 
   async #startGateway(): Promise<void> {
     const { address } = this.network.host('gateway')
     this.#understudy('gateway', ['gateway', '--listen', address, '--store', this.#storeUrl])
-    await this.#said('gateway', 'gateway')
+    await this.#until('gateway', async () => (await this.#listStore('cluster/gateway')).length > 0)
   }
 
   #startAgent(host: string): void {
@@ -300,15 +300,25 @@ export class NamespaceCluster implements HarmableCluster {
   #spawn(name: string, program: string, args: readonly string[]): void {
     const log = openSync(this.#logOf(name), 'a')
     const child = this.network.host(name).spawn(program, args, { stdio: ['ignore', log, log] })
+    this.#ended.delete(name)
     child.on('error', (error) => writeFileSync(log, `${error}\n`))
+    child.on('close', () => {
+      closeSync(log)
+      this.#ended.add(name)
+    })
   }
 
-  #said(name: string, text: string): Promise<true> {
-    return until(
-      async () => readFileSync(this.#logOf(name), 'utf8').includes(text) || undefined,
-      START_MS_MAX,
-      async () => `${name} did not say ${text}:\n${tail(this.#logOf(name))}`,
-    )
+  #said(name: string, text: RegExp): boolean {
+    return text.test(readFileSync(this.#logOf(name), 'utf8'))
+  }
+
+  /** Resolves when it is so; rejects when what was started there has ended, or takes too long. */
+  async #until(name: string, isSo: () => Promise<boolean>): Promise<void> {
+    const look = async () => {
+      if (this.#ended.has(name)) throw new Error(`${name} ended:\n${tail(this.#logOf(name))}`)
+      return (await isSo()) || undefined
+    }
+    await until(look, START_MS_MAX, async () => `${name} does not start:\n${tail(this.#logOf(name))}`)
   }
 
   async #protectedStatus() {
@@ -347,15 +357,23 @@ export class NamespaceCluster implements HarmableCluster {
 
   async #generations(): Promise<GenerationKey[]> {
     const prefix = `vm/${VM}/generation`
+    const entries = await this.#listStore(prefix)
+    return entries.map(({ key, value }) => ({
+      generation: Number(key.slice(prefix.length + 1)),
+      winner: value,
+    }))
+  }
+
+  /** Asked from the gateway's place, which no plan cuts off from the store. */
+  async #listStore(prefix: string) {
     const args = [LIST, this.#storeUrl, prefix]
     const lines = await mustFinish(
       this.network.host('gateway').spawn(process.execPath, args, { stdio: 'pipe' }),
     )
-    return lines.split('\n').flatMap((line) => {
-      if (line === '') return []
-      const { key, value } = entrySchema.parse(JSON.parse(line))
-      return [{ generation: Number(key.slice(prefix.length + 1)), winner: value }]
-    })
+    return lines
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => entrySchema.parse(JSON.parse(line)))
   }
 
   #directoryOf(name: string): string {
