@@ -31,7 +31,7 @@ export class NamespaceHost {
   #stopped: readonly number[] = []
 
   constructor(name: string, number: number, wiring: Wiring) {
-    if (!Number.isInteger(number) || number < 1 || number > 254)
+    if (!Number.isInteger(number) || number < 1 || number > 253)
       throw new RangeError(`no host number: ${number}`)
     this.name = name
     this.address = `${NETWORK_PREFIX}.${number}`

@@ -12,11 +12,12 @@
  */
 import { enter, type Finished, finish, must, type Privilege, spawnIn } from './namespace-entry.ts'
 import { NamespaceHolder } from './namespace-holder.ts'
-import { NamespaceHost } from './namespace-host.ts'
+import { NamespaceHost, NETWORK_PREFIX } from './namespace-host.ts'
 
 const NETMASK_BITS = 24
 /** Of addresses nobody has; locally administered, as all here. */
 const NOBODY_MAC = '02:4d:ff:ff:ff:ff'
+const ROUTER_ADDRESS = `${NETWORK_PREFIX}.254`
 const BRIDGE = 'switch'
 
 /** What a slow line may hold back: a fifth of a second's worth at most, then it drops, as routers do. */
@@ -119,7 +120,7 @@ export class NamespaceNetwork {
     return host
   }
 
-  /** Plugs in a host that is on. `number` is the last part of its address, 1 to 254. */
+  /** Plugs in a host that is on. `number` is the last part of its address, 1 to 253. */
   async addHost(name: string, number: number): Promise<NamespaceHost> {
     const host = new NamespaceHost(name, number, {
       start: () => NamespaceHolder.start([...this.#enterUser(), 'unshare', '--net']),
@@ -208,6 +209,9 @@ export class NamespaceNetwork {
           'link set eth0 addrgenmode none',
           `address add ${host.address}/${NETMASK_BITS} dev eth0`,
           'link set eth0 up',
+          // Programs that ask for the way out (passt does) are to find one; there is none.
+          `neighbour replace ${ROUTER_ADDRESS} lladdr ${NOBODY_MAC} dev eth0 nud permanent`,
+          `route add default via ${ROUTER_ADDRESS}`,
           ...others.map((other) => this.#neighbour(host, other)),
           '',
         ].join('\n'),
