@@ -48,7 +48,7 @@ export const clientRecordSchema = z.discriminatedUnion('kind', [
         .nullable(),
     }),
   }),
-  /** The connection of a process is no more, though nobody asked for that. */
+  /** The connection of a process is no more, though nobody asked for that; from a client's first answer on. */
   z.object({
     kind: z.literal('break'),
     process: z.string(),
@@ -94,7 +94,7 @@ export class CounterClient {
   #asked: Asked | null = null
   #socket: Socket | null = null
   #timer: NodeJS.Timeout | null = null
-  #wasConnected = false
+  #wasAnswered = false
   #stopping = false
   #finalReads: Question[] = []
   readonly #first = Promise.withResolvers<void>()
@@ -138,10 +138,7 @@ export class CounterClient {
     let isNonsense = false
     this.#socket = socket
     socket.setEncoding('latin1')
-    socket.on('connect', () => {
-      this.#wasConnected = true
-      this.#askNext()
-    })
+    socket.on('connect', () => this.#askNext())
     socket.on('data', (data: string) => {
       try {
         for (const reply of replies.push(data)) this.#answered(reply)
@@ -173,6 +170,8 @@ export class CounterClient {
   }
 
   #draw(): Question {
+    // Who listens for a Redis that still starts may be reset at any time, and asks for nothing that could be half done.
+    if (!this.#wasAnswered) return { kind: 'counter', does: 'read', key: 'counter:0' }
     const { random, keys } = this.#options
     const kind = random.chance(0.65) ? 'counter' : 'register'
     const does = random.chance(kind === 'counter' ? 0.75 : 0.5) ? 'change' : 'read'
@@ -186,6 +185,7 @@ export class CounterClient {
     this.#asked = null
     clearTimeout(this.#timer!)
     this.#options.record(record)
+    this.#wasAnswered = true
     this.#first.resolve()
     if (this.#stopping) this.#askNext()
     else this.#timer = setTimeout(() => this.#askNext(), this.#options.pauseMs)
@@ -198,12 +198,10 @@ export class CounterClient {
     if (this.#timer !== null) clearTimeout(this.#timer)
     if (this.#asked !== null) this.#options.record(recordOf(this.#process, this.#asked, null, null))
     this.#asked = null
-    // What never was a connection cannot break.
-    if (this.#wasConnected) {
+    if (this.#wasAnswered) {
       this.#options.record({ kind: 'break', process: this.#process, atMs: performance.now(), why, detail })
-      this.#lives++
     }
-    this.#wasConnected = false
+    this.#lives++
     if (this.#stopping && this.#finalReads.length === 0) return this.#finish()
     this.#timer = setTimeout(() => this.#connect(), RECONNECT_MS)
   }
