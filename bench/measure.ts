@@ -34,6 +34,12 @@ const SUBJECTS: { readonly [name: string]: Subject } = {
     roundsDefault: 3,
     load: async () => (await import('./takeover.ts')).measureStoppedPrimary,
   },
+  partitions: {
+    summary:
+      'cuts, pauses and deaths of hosts in network namespaces, rounds of faults drawn from UNDERSTUDY_SEED',
+    roundsDefault: 50,
+    load: async () => (await import('./partitions.ts')).measurePartitions,
+  },
   start: {
     summary: 'start from a snapshot of the booted image, to an answered TCP request; saving and restoring',
     roundsDefault: 10,
