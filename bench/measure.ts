@@ -29,6 +29,16 @@ const SUBJECTS: { readonly [name: string]: Subject } = {
     roundsDefault: 5,
     load: async () => (await import('./clone.ts')).measureClone,
   },
+  hosts: {
+    summary: 'kill -9 of one whole host after the other among three, while clients count and write',
+    roundsDefault: 50,
+    load: async () => (await import('./hosts.ts')).measureHosts,
+  },
+  many: {
+    summary: 'eight small protected machines on three hosts, and a host that is drained of them',
+    roundsDefault: 3,
+    load: async () => (await import('./many.ts')).measureMany,
+  },
   stop: {
     summary: 'SIGSTOP of the primary for 5 s, then SIGCONT',
     roundsDefault: 3,
