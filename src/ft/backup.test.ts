@@ -50,7 +50,7 @@ class Bench {
   }
 
   executed(sequence: number, powerOff = false): BackupEffect[] {
-    const frame = { sequence, byteLength: 10, outputs: 1, outputBytes: 10, powerOff }
+    const frame = { sequence, byteLength: 10, outputs: 1, outputBytes: 10, powerOff, workMs: 0 }
     return this.handle({ kind: 'frame-executed', frame })
   }
 

@@ -129,6 +129,8 @@ export interface FrameInfo {
   readonly outputBytes: number
   /** The guest powered itself off in this slice. */
   readonly powerOff: boolean
+  /** What the primary's CPU took for the slice, ms; 0 of a frame that was replayed. */
+  readonly workMs: number
 }
 
 /** What a test-and-set on the shared store came to. */

@@ -99,6 +99,7 @@ export type PrimaryReport =
 export type LossCause =
   | 'silence'
   | 'stalled'
+  | 'too-slow'
   | 'channel-closed'
   | 'newer-generation'
   | 'diverged'

@@ -13,6 +13,7 @@ import type {
   TestAndSetOutcome,
 } from './messages.ts'
 import { OutputGate } from './output-gate.ts'
+import { Patience } from './patience.ts'
 import type {
   LossCause,
   PrimaryConfig,
@@ -41,6 +42,7 @@ export class Primary {
   readonly #arbitration: Arbitration
   readonly #gate: OutputGate
   readonly #lag = new LagControl()
+  #patience = new Patience()
   #generation: number
   #state: PrimaryState = { kind: 'new' }
   #effects: PrimaryEffect[] = []
@@ -159,8 +161,9 @@ export class Primary {
       return
     }
     this.#beat(state.bond, nowMs)
-    this.#throttle(this.#lag.sample(state.bond.lagMs(nowMs), nowMs))
+    this.#throttle(this.#lag.sample(state.bond.work, nowMs))
     this.#release(nowMs)
+    if (this.#patience.tick(this.#lag.share, state.bond.lagMs(nowMs), nowMs)) this.#lost('too-slow', nowMs)
   }
 
   #beat(bond: Bond, nowMs: number): void {
@@ -218,6 +221,7 @@ export class Primary {
     // This binds: from here on the backup may contend, so no other may be taken without arbitration.
     this.#send(connection, { kind: 'bind', sequence: this.#gate.releasedSequence })
     this.#state = { kind: 'protected', bond }
+    this.#patience = new Patience()
     this.#report({ type: 'protected', generation: this.#generation, backup: bond.backup })
     this.#beat(bond, nowMs)
     if (admission === null) this.#effects.push({ kind: 'go-live', generation: this.#generation })
@@ -300,6 +304,7 @@ export class Primary {
       this.#lost('protocol', nowMs)
       return
     }
+    this.#lag.acknowledged(bond.work.waitingMs)
     this.#release(nowMs)
   }
 

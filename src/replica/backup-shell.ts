@@ -50,7 +50,7 @@ export class BackupShell implements Shell {
     const sequence = protocolSequence(report.sequence)
     const outputs = report.outputs.filter(isVisible)
     this.#parts.held.hold(sequence, outputs)
-    this.#events.post({ kind: 'frame-executed', frame: frameInfo(sequence, report.byteLength, outputs) })
+    this.#events.post({ kind: 'frame-executed', frame: frameInfo(sequence, report.byteLength, outputs, 0) })
   }
 
   channelOpened(connection: number): void {

@@ -99,6 +99,7 @@ class CpuThread {
       sequence: slice.sequence,
       bytes: slice.bytes,
       outputs: slice.outputs,
+      elapsedMs: slice.elapsedMs,
       framesTaken: inputs.filter((input) => input.kind === 'net-rx').length,
     })
     if (this.#share < 1) {

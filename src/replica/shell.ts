@@ -57,6 +57,7 @@ export function frameInfo(
   sequence: number,
   byteLength: number,
   outputs: readonly VisibleOutput[],
+  workMs: number,
 ): FrameInfo {
   return {
     sequence,
@@ -64,6 +65,7 @@ export function frameInfo(
     outputs: outputs.length,
     outputBytes: outputs.reduce((sum, output) => sum + outputBytes(output), 0),
     powerOff: outputs.some((output) => output.kind === 'power' && output.action === 'off'),
+    workMs,
   }
 }
 

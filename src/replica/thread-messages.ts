@@ -31,6 +31,8 @@ export type CpuReport =
       readonly sequence: number
       readonly bytes: Uint8Array
       readonly outputs: readonly MachineOutput[]
+      /** What the CPU took for the slice. */
+      readonly elapsedMs: number
       /** How many network frames the slice took in. */
       readonly framesTaken: number
     }

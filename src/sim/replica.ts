@@ -386,11 +386,11 @@ export class Replica implements Endpoint {
   #slice(): void {
     if (!this.#run || this.#inSlice || this.#ended || this.machine.halted) return
     this.#inSlice = true
-    const sliceMs = this.#world.random.between(2, 12) / this.#share
-    this.process.timer(sliceMs, () => this.#endSlice())
+    const workMs = this.#world.random.between(2, 12)
+    this.process.timer(workMs / this.#share, () => this.#endSlice(workMs))
   }
 
-  #endSlice(): void {
+  #endSlice(workMs: number): void {
     this.#inSlice = false
     if (this.#ended) return
     const frame: CounterFrame = {
@@ -402,16 +402,17 @@ export class Replica implements Endpoint {
     }
     const payload = encodeCounterFrame(frame)
     this.#recorded.set(frame.sequence, payload)
-    const info = this.#execute(frame, payload.length)
+    const info = this.#execute(frame, payload.length, workMs)
     this.step({ kind: 'frame-recorded', frame: info })
     this.#slice()
   }
 
-  #execute(frame: CounterFrame, byteLength: number): FrameInfo {
+  #execute(frame: CounterFrame, byteLength: number, workMs: number): FrameInfo {
     const { sequence, powerOff } = frame
     const outputs = this.machine.execute(frame)
     if (outputs.length > 0) this.#held.push({ sequence, outputs })
-    return { sequence, byteLength, outputs: outputs.length, outputBytes: outputs.length * 64, powerOff }
+    const outputBytes = outputs.length * 64
+    return { sequence, byteLength, outputs: outputs.length, outputBytes, powerOff, workMs }
   }
 
   /** The backup's CPU: replays one frame after the other. */
@@ -422,7 +423,7 @@ export class Replica implements Endpoint {
       this.#replaying = false
       const frame = this.#logBuffer.shift()
       if (frame === undefined || this.#ended || !(this.#protocol instanceof Backup)) return
-      this.step({ kind: 'frame-executed', frame: this.#execute(frame, 0) })
+      this.step({ kind: 'frame-executed', frame: this.#execute(frame, 0, 0) })
       this.#replay()
     })
   }
