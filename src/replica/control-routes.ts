@@ -6,6 +6,9 @@ import type { Replica } from './replica.ts'
 
 const stopSchema = z.object({ graceMs: z.int().min(0).max(600_000) })
 
+/** At a hundredth a second of log takes minutes: slow enough for any test. */
+const replayShareSchema = z.object({ share: z.number().min(0.01).max(1) })
+
 export function replicaRoutes(replica: Replica): [Route[], UpgradeRoute[]] {
   return [
     [
@@ -25,6 +28,12 @@ export function replicaRoutes(replica: Replica): [Route[], UpgradeRoute[]] {
           }
           replica.failover()
         },
+      },
+      {
+        // For tests and measurements: a backup that cannot keep up.
+        method: 'POST',
+        path: '/v1/replay-share',
+        handle: ({ body }) => replica.slowDown(checked(replayShareSchema, body).share),
       },
     ],
     [

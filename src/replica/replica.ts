@@ -13,6 +13,7 @@ import type { ReplicaConfig } from './config.ts'
 import { ConsoleHub } from './console-hub.ts'
 import { replicaRoutes } from './control-routes.ts'
 import { Cpu } from './cpu.ts'
+import { ReplicaError } from './errors.ts'
 import { type EventDetails, EventLog, type EventType } from './event-log.ts'
 import { HeartbeatSocket } from './heartbeat-socket.ts'
 import { HeldOutputs } from './held-outputs.ts'
@@ -170,6 +171,16 @@ export class Replica {
     this.#parts?.outside.typed(Buffer.from(pieces[index]))
     const next = (index + 1) % pieces.length
     setTimeout(() => this.#typePowerOff(pieces, next), POWER_OFF_PIECE_MS)
+  }
+
+  /**
+   * Makes a backup replay at this share of its speed, above 0 up to 1: for tests and measurements of a slow one. Throws NOT_A_BACKUP.
+   */
+  slowDown(share: number): void {
+    if (this.#shell?.status().role !== 'backup') {
+      throw new ReplicaError('NOT_A_BACKUP', 'This replica does not replay a log.')
+    }
+    this.#parts!.cpu.controls.replayShare = share
   }
 
   failover(): void {
