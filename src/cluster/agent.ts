@@ -13,7 +13,7 @@ import { ControlServer, checked, type Route, type UpgradeRoute } from '../contro
 import { socketPath } from '../control/socket-path.ts'
 import type { ReplicaConfig } from '../replica/config.ts'
 import { EventLog } from '../replica/event-log.ts'
-import { type ReplicaStatus, replicaStatusSchema } from '../replica/status.ts'
+import { limitSchema, type ReplicaStatus, replicaStatusSchema } from '../replica/status.ts'
 import {
   type HostStatus,
   type ReplicaOrder,
@@ -84,14 +84,17 @@ export class HostAgent {
         path: '/v1/replicas/:vm/stop',
         handle: ({ params, body }) => this.#stop(vmOf(params), checked(stopOrderSchema, body).graceMs),
       },
+      ...(['failover', 'pause', 'resume'] as const).map(
+        (operation): Route => ({
+          method: 'POST',
+          path: `/v1/replicas/:vm/${operation}`,
+          handle: ({ params }) => this.#operate(vmOf(params), operation),
+        }),
+      ),
       {
         method: 'POST',
-        path: '/v1/replicas/:vm/failover',
-        handle: ({ params }) =>
-          callControl(
-            { socket: this.#socket(vmOf(params)), method: 'POST', path: '/v1/failover' },
-            z.unknown(),
-          ),
+        path: '/v1/replicas/:vm/limit',
+        handle: ({ params, body }) => this.#operate(vmOf(params), 'limit', checked(limitSchema, body)),
       },
       { method: 'DELETE', path: '/v1/replicas/:vm', handle: ({ params }) => this.#remove(vmOf(params)) },
       {
@@ -119,6 +122,14 @@ export class HostAgent {
         replica.pipe(terminal)
       },
     }
+  }
+
+  /** Hands an operation on to the replica here. */
+  #operate(vm: string, operation: string, body?: object): Promise<unknown> {
+    return callControl(
+      { socket: this.#socket(vm), method: 'POST', path: `/v1/${operation}`, ...(body && { body }) },
+      z.unknown(),
+    )
   }
 
   async #status(): Promise<HostStatus> {

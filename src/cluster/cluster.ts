@@ -31,6 +31,8 @@ const START_MS_MAX = 60_000
 /** From two started replicas to a pair that stands takes one connection and one test-and-set. */
 const PAIR_MS_MAX = 10_000
 const LOOK_MS = 20
+/** A backup confirms within a round trip, and one that does not is given up within a second. */
+const CONTROL_MS_MAX = 5_000
 /** On top of the guest's own time to shut down. */
 const STOP_MARGIN_MS = 10_000
 
@@ -257,6 +259,48 @@ export class Cluster {
       { socket: this.#agent(primary.host), method: 'POST', path: `/v1/replicas/${name}/failover` },
       doneSchema,
     )
+  }
+
+  /** Stops a virtual machine where it is; it stays so through any takeover. Throws VM_NOT_RUNNING or CONTROL_UNCONFIRMED. */
+  async pause(name: string): Promise<void> {
+    await this.#control(name, 'pause', ({ state }) => state === 'paused')
+  }
+
+  /** Lets a paused virtual machine go on. Throws VM_NOT_RUNNING or CONTROL_UNCONFIRMED. */
+  async resume(name: string): Promise<void> {
+    await this.#control(name, 'resume', ({ state }) => state === 'running')
+  }
+
+  /**
+   * Bounds the share of a core that a virtual machine may use, 0.05 to 1, wherever it is live. Throws VM_NOT_RUNNING or
+   * CONTROL_UNCONFIRMED.
+   */
+  async limit(name: string, share: number): Promise<void> {
+    await this.#control(name, 'limit', ({ cpuLimit }) => Math.abs(cpuLimit - share) < 1e-4, { share })
+  }
+
+  /** Resolves when the backup, if there is one, knows of it. */
+  async #control(
+    name: string,
+    operation: string,
+    isDone: (status: VmStatus) => boolean,
+    body?: object,
+  ): Promise<void> {
+    const { primary } = await this.status(name)
+    if (primary === null) throw new ClusterError('VM_NOT_RUNNING', `${name} does not run.`)
+    const path = `/v1/replicas/${name}/${operation}`
+    const call = { socket: this.#agent(primary.host), method: 'POST', path, ...(body && { body }) } as const
+    await callControl(call, doneSchema)
+    const deadlineMs = performance.now() + CONTROL_MS_MAX
+    while (!isDone(await this.status(name))) {
+      if (performance.now() > deadlineMs) {
+        throw new ClusterError(
+          'CONTROL_UNCONFIRMED',
+          `${name} was told to ${operation}, and has not said that it did.`,
+        )
+      }
+      await sleep(LOOK_MS)
+    }
   }
 
   /** A terminal on the guest's serial console, wherever it is live. Ends when that replica does. */

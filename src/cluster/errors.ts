@@ -15,8 +15,10 @@ export const CLUSTER_ERRORS = {
   VM_NOT_RUNNING: 'Look at `understudy events` for why it ended; start it anew with `understudy run`.',
   VM_NOT_PROTECTED:
     'Only a new run is protected: stop it, rm it and run it again. What it holds in memory is lost by that.',
+  CONTROL_UNCONFIRMED: 'Look at `understudy ps`: if it was taken over meanwhile, say it again.',
   VM_START_FAILED: 'Read the log file that the message names.',
   MEMORY_INVALID: 'Give a size such as 512M or 1G, from 64M to 3G.',
+  CPU_LIMIT_INVALID: 'Give --cpu a percentage of a core from 5% to 100%; 100% is no limit.',
   PUBLISH_INVALID: 'Give --publish HOSTPORT:GUESTPORT, each from 1 to 65535.',
 } as const
 

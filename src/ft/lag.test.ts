@@ -148,11 +148,13 @@ describe('lag control', () => {
       control.sample({ sentMs, executedMs: 0, waitingMs: sentMs }, nowMs)
     }
     expect(control.share).toBe(PRIMARY_SHARE_MIN)
-    expect(control.sample({ sentMs, executedMs: sentMs, waitingMs: 0 }, 60_000 - 1)).toBeNull()
-    expect(control.lift()).toBe(1)
-    expect(control.lift()).toBeNull()
-    expect(control.sample({ sentMs: 0, executedMs: 0, waitingMs: 0 }, 70_000)).toBeNull()
-    expect(control.share).toBe(1)
+    expect(control.throttled).toBe(PRIMARY_SHARE_MIN)
+    control.sample({ sentMs, executedMs: sentMs, waitingMs: 0 }, 60_000 - 1)
+    expect(control.share).toBe(PRIMARY_SHARE_MIN)
+    control.lift()
+    expect([control.share, control.throttled]).toEqual([1, 1])
+    control.sample({ sentMs: 0, executedMs: 0, waitingMs: 0 }, 70_000)
+    expect([control.share, control.throttled]).toEqual([1, 1])
   })
 })
 

@@ -52,7 +52,6 @@ export class LagControl {
   readonly #limitMs: number
   #backup = new BackupSpeed()
   #share = 1
-  /** What was last asked of the CPU thread. */
   #throttled = 1
   #nextMs = Number.NEGATIVE_INFINITY
 
@@ -65,9 +64,9 @@ export class LagControl {
     this.#backup.acknowledged(waitingMs)
   }
 
-  /** Takes the state of the log in; returns the new share when it changes, else null. Acts once per LAG_INTERVAL_MS. */
-  sample(log: LagSample, nowMs: number): number | null {
-    if (nowMs < this.#nextMs) return null
+  /** Takes the state of the log in. Acts once per LAG_INTERVAL_MS. */
+  sample(log: LagSample, nowMs: number): void {
+    if (nowMs < this.#nextMs) return
     this.#nextMs = nowMs + LAG_INTERVAL_MS
     this.#backup.sample(log.executedMs, log.waitingMs, nowMs)
     const { speed } = this.#backup
@@ -75,9 +74,7 @@ export class LagControl {
     const share = speed * this.#correction(lagMs, speed)
     this.#share = Math.min(1, Math.max(PRIMARY_SHARE_MIN, share))
     const isNews = Math.abs(this.#share - this.#throttled) >= SHARE_STEP_MIN
-    if (!isNews && (this.#share !== 1 || this.#throttled === 1)) return null
-    this.#throttled = this.#share
-    return this.#share
+    if (isNews || this.#share === 1) this.#throttled = this.#share
   }
 
   #correction(lagMs: number, speed: number): number {
@@ -88,17 +85,20 @@ export class LagControl {
     return slow * holding + (1 - slow) * Math.min(holding, catchingUp)
   }
 
+  /** What is worth telling the CPU thread: the share, without its smallest movements. */
+  get throttled(): number {
+    return this.#throttled
+  }
+
   /** Share of a core the primary may use, PRIMARY_SHARE_MIN to 1. */
   get share(): number {
     return this.#share
   }
 
-  /** No backup to wait for any more; the next is unknown. Returns 1 when that changes the share, else null. */
-  lift(): number | null {
+  /** No backup to wait for any more; the next is unknown. */
+  lift(): void {
     this.#backup = new BackupSpeed()
     this.#share = 1
-    if (this.#throttled === 1) return null
     this.#throttled = 1
-    return 1
   }
 }

@@ -10,7 +10,7 @@
  */
 
 /** Raised whenever a message changes meaning or shape; two replicas of different versions refuse each other. */
-export const PROTOCOL_VERSION = 2
+export const PROTOCOL_VERSION = 3
 
 /** What a replica is in its pair. */
 export type Role = 'primary' | 'backup'
@@ -87,6 +87,26 @@ export interface ByeAckMessage {
   readonly reason: ByeReason
 }
 
+/**
+ * From the primary: what explicit operations have made of the machine (`control.ts`), whole each time. It holds for
+ * whoever goes live after the frames before this message.
+ */
+export interface ControlMessage {
+  readonly kind: 'control'
+  /** Counts the primary's changes; its acknowledgement names it. */
+  readonly number: number
+  /** The machine runs no slices. */
+  readonly paused: boolean
+  /** Upper bound of the share of a core it may use, CPU_LIMIT_MIN to 1. */
+  readonly shareMax: number
+}
+
+/** From the backup: should it go live, that is how. */
+export interface ControlAckMessage {
+  readonly kind: 'control-ack'
+  readonly number: number
+}
+
 /** Everything that travels on the logging channel. */
 export type ChannelMessage =
   | HelloMessage
@@ -95,6 +115,8 @@ export type ChannelMessage =
   | ByeMessage
   | ByeAckMessage
   | BindMessage
+  | ControlMessage
+  | ControlAckMessage
 
 /**
  * A datagram sent every HEARTBEAT_INTERVAL_MS by both sides.

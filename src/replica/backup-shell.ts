@@ -87,8 +87,12 @@ export class BackupShell implements Shell {
     if (operation === 'stop') this.#events.post({ kind: 'operation', operation })
   }
 
+  control(): void {
+    // It is the primary's to pause and to limit; this replica learns of it in the stream.
+  }
+
   status(): ShellStatus {
-    const { state, generation, primary } = this.#backup.status()
+    const { state, generation, primary, control } = this.#backup.status()
     const phases = {
       new: 'starting',
       joining: 'starting',
@@ -104,7 +108,7 @@ export class BackupShell implements Shell {
     // Before it is bound it follows, but may not take over.
     const isStarting = phase === 'starting' || (state === 'following' && primary === null)
     const protection = isStarting ? 'starting' : phase === 'replaying' ? 'protected' : 'unprotected'
-    return { role: 'backup', phase, generation, protection, lagMs: null }
+    return { role: 'backup', phase, generation, protection, lagMs: null, share: 1, ...control }
   }
 
   #handle(event: BackupEvent): void {
@@ -139,7 +143,7 @@ export class BackupShell implements Shell {
       case 'go-live':
         outside.goLive(effect.generation)
         cpu.send({ kind: 'go-live' })
-        return wentLive(effect.generation, effect.sequence)
+        return wentLive(effect.generation, effect.sequence, effect.control)
       case 'reissue-disk-io':
         // The CPU thread answers `go-live` with what is pending; that is asked for again then.
         return

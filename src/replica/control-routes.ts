@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { checked, type Route, type UpgradeRoute } from '../control/server.ts'
 import { ReplicaError } from './errors.ts'
 import type { Replica } from './replica.ts'
+import { limitSchema } from './status.ts'
 
 const stopSchema = z.object({ graceMs: z.int().min(0).max(600_000) })
 
@@ -28,6 +29,13 @@ export function replicaRoutes(replica: Replica): [Route[], UpgradeRoute[]] {
           }
           replica.failover()
         },
+      },
+      { method: 'POST', path: '/v1/pause', handle: () => replica.control({ paused: true }) },
+      { method: 'POST', path: '/v1/resume', handle: () => replica.control({ paused: false }) },
+      {
+        method: 'POST',
+        path: '/v1/limit',
+        handle: ({ body }) => replica.control({ shareMax: checked(limitSchema, body).share }),
       },
       {
         // For tests and measurements: a backup that cannot keep up.

@@ -9,6 +9,7 @@ export const REPLICA_ERRORS = {
   IMAGE_UNREADABLE: 'Build the image again with `understudy image build`.',
   MACHINE_FAILED: 'Keep the log and report it; the other replica, if there is one, goes on.',
   NOT_PROTECTED: 'Look at `understudy ps`; wait until it says protected.',
+  NOT_LIVE: 'Look at `understudy ps` for where it is live, and try again.',
   NOT_A_BACKUP: 'Ask the replica that `understudy info` calls the backup.',
   CHANNEL_NONSENSE: 'Check that only replicas of one virtual machine connect to this port.',
   LISTEN_FAILED: 'Check that the loopback interface is up and that file descriptors are left.',

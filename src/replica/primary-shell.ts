@@ -1,4 +1,5 @@
 /** Carries out what the protocol decides for the replica whose machine is live. */
+import { type ControlState, UNCONTROLLED } from '../ft/control.ts'
 import type { ChannelMessage, Heartbeat } from '../ft/messages.ts'
 import { Primary } from '../ft/primary.ts'
 import type { PrimaryConfig, PrimaryEffect, PrimaryEvent, PrimaryReport } from '../ft/primary-events.ts'
@@ -22,10 +23,17 @@ export class PrimaryShell implements Shell {
   readonly #recorded = new Map<number, Uint8Array>()
   #keepsFrames = false
 
-  constructor(parts: ReplicaParts, begin: PrimaryConfig['begin'], generation: number, sequence: number) {
+  /** `control` is what explicit operations have made of a machine that is live already. */
+  constructor(
+    parts: ReplicaParts,
+    begin: PrimaryConfig['begin'],
+    generation: number,
+    sequence: number,
+    control: ControlState = UNCONTROLLED,
+  ) {
     this.#parts = parts
     const { vm, replica } = parts.config
-    this.#primary = new Primary({ vm, replica, begin, generation, sequence })
+    this.#primary = new Primary({ vm, replica, begin, generation, sequence, control })
   }
 
   start(): void {
@@ -79,8 +87,12 @@ export class PrimaryShell implements Shell {
     this.#events.post({ kind: 'operation', operation })
   }
 
+  control(change: Partial<ControlState>): void {
+    this.#events.post({ kind: 'control', change })
+  }
+
   status(): ShellStatus {
-    const { state, generation, lagMs } = this.#primary.status(monotonicMs())
+    const { state, generation, lagMs, share, control } = this.#primary.status(monotonicMs())
     const phases = {
       new: 'starting',
       claiming: 'starting',
@@ -93,7 +105,7 @@ export class PrimaryShell implements Shell {
     } as const
     const phase = phases[state]
     const protection = state === 'protected' ? 'protected' : phase === 'starting' ? 'starting' : 'unprotected'
-    return { role: 'primary', phase, generation, protection, lagMs }
+    return { role: 'primary', phase, generation, protection, lagMs, share, ...control }
   }
 
   #handle(event: PrimaryEvent): void {

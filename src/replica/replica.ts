@@ -3,6 +3,7 @@
  * console and control socket around the shell that drives them. Everything here runs on the I/O thread.
  */
 import { ControlServer } from '../control/server.ts'
+import type { ControlState } from '../ft/control.ts'
 import { rarpAnnouncement } from '../net/announce.ts'
 import { openDirectoryStore } from '../store/directory.ts'
 import type { Store } from '../store/store.ts'
@@ -110,7 +111,7 @@ export class Replica {
       logVolume: { frames: 0, bytes: 0 },
       testAndSet: (generation, winner) => testAndSet(this.#store!, config.vm, generation, winner),
       event: (type, details) => this.#event(type, details),
-      wentLive: (generation, sequence) => this.#wentLive(generation, sequence),
+      wentLive: (generation, sequence, control) => this.#wentLive(generation, sequence, control),
       end: (reason) => void this.#end(reason, 0),
     }
     this.#shell = this.#firstShell(this.#parts)
@@ -157,7 +158,9 @@ export class Replica {
   /** Lets the guest shut down by itself if it can within `graceMs`; else, or with 0, its power is cut. */
   stop(graceMs: number): void {
     const pieces = this.#config.powerOffInput
-    const live = this.#shell?.status().phase === 'running'
+    const status = this.#shell?.status()
+    // A guest that is paused cannot shut down by itself.
+    const live = status?.phase === 'running' && !status.paused
     if (graceMs > 0 && pieces !== null && live) {
       this.#typePowerOff(pieces, 0)
       setTimeout(() => this.#drive((shell) => shell.operation('stop')), graceMs)
@@ -171,6 +174,16 @@ export class Replica {
     this.#parts?.outside.typed(Buffer.from(pieces[index]))
     const next = (index + 1) % pieces.length
     setTimeout(() => this.#typePowerOff(pieces, next), POWER_OFF_PIECE_MS)
+  }
+
+  /**
+   * Pauses, resumes or limits the machine that is live here; it is done when the status says so. Throws NOT_LIVE.
+   */
+  control(change: Partial<ControlState>): void {
+    if (this.#shell?.status().phase !== 'running') {
+      throw new ReplicaError('NOT_LIVE', 'The machine is not live in this replica.')
+    }
+    this.#drive((shell) => shell.control(change))
   }
 
   /**
@@ -216,8 +229,8 @@ export class Replica {
     this.#drive((shell) => shell.cpuReported(report))
   }
 
-  #wentLive(generation: number, sequence: number): void {
-    this.#shell = new PrimaryShell(this.#parts!, 'live', generation, sequence)
+  #wentLive(generation: number, sequence: number, control: ControlState): void {
+    this.#shell = new PrimaryShell(this.#parts!, 'live', generation, sequence, control)
     this.#shell.start()
     this.#log?.discard()
     this.#log = null

@@ -2,6 +2,7 @@
  * What the shells of a primary and of a backup have in common: they feed the pure protocol of `src/ft` with what
  * happens, at the time it happens, and carry out what it asks for.
  */
+import type { ControlState } from '../ft/control.ts'
 import type { ChannelMessage, FrameInfo, Heartbeat, TestAndSetOutcome } from '../ft/messages.ts'
 import type { ChannelSockets } from './channel.ts'
 import type { ReplicaConfig } from './config.ts'
@@ -26,13 +27,16 @@ export interface ReplicaParts {
   testAndSet(generation: number, winner: string): Promise<TestAndSetOutcome>
   event(type: EventType, details: EventDetails): void
   /** The backup won and its machine is live: from here on another shell drives this replica. */
-  wentLive(generation: number, sequence: number): void
+  wentLive(generation: number, sequence: number, control: ControlState): void
   /** Ends the process in good order. */
   end(reason: string): void
 }
 
 /** What a shell tells of the replica's status. */
-export type ShellStatus = Pick<ReplicaStatus, 'role' | 'phase' | 'generation' | 'protection' | 'lagMs'>
+export type ShellStatus = Pick<
+  ReplicaStatus,
+  'role' | 'phase' | 'generation' | 'protection' | 'lagMs' | 'share' | 'paused' | 'shareMax'
+>
 
 export interface Shell {
   start(): void
@@ -44,6 +48,8 @@ export interface Shell {
   channelClosed(connection: number): void
   heartbeat(heartbeat: Heartbeat): void
   operation(operation: 'stop' | 'failover'): void
+  /** Pauses, resumes or limits a machine that is live here; nothing happens to one that is not. */
+  control(change: Partial<ControlState>): void
   status(): ShellStatus
 }
 

@@ -357,16 +357,17 @@ export class Replica implements Endpoint {
 
   // --- the machine ---
 
-  #goLive(effect: { readonly generation: number; readonly sequence?: number }): void {
+  #goLive(effect: Extract<Effect, { kind: 'go-live' }>): void {
     this.generation = effect.generation
     this.#wasBound = this.wasBound
     this.#world.outside.emit(this, { kind: 'claim', generation: effect.generation })
-    if (effect.sequence === undefined) return
+    if (!('sequence' in effect)) return
     this.#sequence = effect.sequence
     this.#logBuffer = []
     this.#liveFromOutput = this.machine.outputs
-    const identity = { vm: VM, generation: effect.generation, replica: this.name, sequence: effect.sequence }
-    this.#protocol = new Primary({ ...identity, begin: 'live' }, this.#world.rules)
+    const { generation, sequence, control } = effect
+    const identity = { vm: VM, generation, replica: this.name, sequence }
+    this.#protocol = new Primary({ ...identity, begin: 'live', control }, this.#world.rules)
     this.step({ kind: 'start' })
   }
 

@@ -1,3 +1,4 @@
+import { UNCONTROLLED } from '../ft/control.ts'
 import type { Violation } from './checkers.ts'
 import { FAULTS_MS, planFaults } from './faults.ts'
 import { type Injection, NO_INJECTION, World } from './world.ts'
@@ -38,6 +39,7 @@ export function simulate(
     world.run(HEAL_MS)
   }
   restore(world)
+  resume(world)
   if (world.checkers.violation === null) {
     const before = world.outside.replies
     world.run(WATCH_MS)
@@ -53,6 +55,13 @@ export function simulate(
     replies: world.outside.replies,
     takeovers: world.checkers.takeovers,
     clones: world.replicas.filter(({ isClone, wasBound }) => isClone && wasBound).length,
+  }
+}
+
+/** A machine that is paused answers nobody, which is no fault: whoever paused it lets it go on. */
+function resume(world: World): void {
+  for (const replica of world.replicas) {
+    if (replica.alive && replica.serves) replica.step({ kind: 'control', change: UNCONTROLLED })
   }
 }
 
