@@ -140,6 +140,11 @@ export class Replica implements Endpoint {
     return state === 'alone' && candidate === null && !this.machine.halted
   }
 
+  /** The replica that is to become its backup. */
+  get candidate(): string | null {
+    return this.#protocol instanceof Primary ? this.#protocol.status(0).candidate : null
+  }
+
   /** It is live, and its death would be the machine's. */
   get isUnprotected(): boolean {
     return this.#protocol instanceof Primary && this.#protocol.status(0).state === 'alone'

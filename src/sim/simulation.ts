@@ -69,8 +69,18 @@ function resume(world: World): void {
 function restore(world: World): void {
   const untilMs = world.scheduler.nowMs + RESTORE_MS_MAX
   while (world.checkers.violation === null && world.scheduler.nowMs < untilMs) {
+    giveUpDeadCandidates(world)
     const alone = world.replicas.find(({ alive, isAlone }) => alive && isAlone)
     if (alone !== undefined) world.clone(alone, world.random.magnitude(1, TRANSFER_MS_MAX))
     world.run(RESTORE_LOOK_MS)
+  }
+}
+
+/** Who started a copy sees its host die, and says so: the primary itself would wait for it much longer. */
+function giveUpDeadCandidates(world: World): void {
+  for (const replica of world.replicas) {
+    const candidate = world.replicas.find(({ name }) => name === replica.candidate)
+    if (!replica.alive || candidate === undefined || candidate.alive) continue
+    replica.step({ kind: 'operation', operation: 'unprotect' })
   }
 }
