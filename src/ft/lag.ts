@@ -37,8 +37,8 @@ const KEEPS_UP_SPEED = 0.95
 const SLOW_SPEED = 0.85
 /** While it catches up the primary has this share of its speed: a lag of 0.9 s is gone within 5 s. */
 const CATCHING_UP = 0.8
-/** Lag at which it has caught up, as a share of the limit. */
-const CAUGHT_UP = 1 / 5
+/** Lag at which it has caught up, as a share of the limit: a few slices, for a backup as fast as its primary never gets rid of the last. */
+const CAUGHT_UP = 1 / 20
 /** Changes below this are not worth a command to the CPU thread. */
 const SHARE_STEP_MIN = 0.005
 
@@ -71,16 +71,17 @@ export class LagControl {
     this.#backup.sample(log.executedMs, log.waitingMs, nowMs)
     const { speed } = this.#backup
     const lagMs = (log.sentMs - log.executedMs) / speed
-    const share = speed * this.#correction(lagMs, speed)
+    // How much of the lag is the network's way is nothing that waiting would cure.
+    const share = speed * this.#correction(lagMs, log.waitingMs / speed, speed)
     this.#share = Math.min(1, Math.max(PRIMARY_SHARE_MIN, share))
     const isNews = Math.abs(this.#share - this.#throttled) >= SHARE_STEP_MIN
     if (isNews || this.#share === 1) this.#throttled = this.#share
   }
 
-  #correction(lagMs: number, speed: number): number {
-    const toward = (setPointMs: number) => 1 + (setPointMs - lagMs) / CORRECTION_MS
-    const holding = Math.max(CORRECTION_MIN, toward(this.#limitMs * SET_POINT))
-    const catchingUp = Math.max(CATCHING_UP, toward(this.#limitMs * CAUGHT_UP))
+  /** `waitingMs` is the part of the lag that is in the backup's log buffer. */
+  #correction(lagMs: number, waitingMs: number, speed: number): number {
+    const holding = Math.max(CORRECTION_MIN, 1 + (this.#limitMs * SET_POINT - lagMs) / CORRECTION_MS)
+    const catchingUp = Math.max(CATCHING_UP, 1 + (this.#limitMs * CAUGHT_UP - waitingMs) / CORRECTION_MS)
     const slow = Math.min(1, Math.max(0, (KEEPS_UP_SPEED - speed) / (KEEPS_UP_SPEED - SLOW_SPEED)))
     return slow * holding + (1 - slow) * Math.min(holding, catchingUp)
   }

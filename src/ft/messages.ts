@@ -151,7 +151,7 @@ export interface FrameInfo {
   readonly outputBytes: number
   /** The guest powered itself off in this slice. */
   readonly powerOff: boolean
-  /** What the primary's CPU took for the slice, ms; 0 of a frame that was replayed. */
+  /** CPU time that the slice took on the primary, ms; 0 of a frame that was replayed. */
   readonly workMs: number
 }
 

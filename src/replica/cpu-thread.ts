@@ -29,6 +29,7 @@ import {
   encodeReport,
   monotonicMs,
   type PreparedThreadData,
+  threadCpuMs,
 } from './thread-messages.ts'
 
 class CpuThread {
@@ -96,7 +97,9 @@ class CpuThread {
     }
     const inputs = this.#inputs
     this.#dropInputs()
+    const cpuMs = threadCpuMs()
     const slice = live.slice(inputs, () => !this.#commands.empty)
+    const workMs = threadCpuMs() - cpuMs
     for (const input of inputs) this.#pending.input(input)
     for (const output of slice.outputs) this.#pending.output(output)
     this.#count()
@@ -105,10 +108,10 @@ class CpuThread {
       sequence: slice.sequence,
       bytes: slice.bytes,
       outputs: slice.outputs,
-      elapsedMs: slice.elapsedMs,
+      workMs,
       framesTaken: inputs.filter((input) => input.kind === 'net-rx').length,
     })
-    this.#livePacer.worked(slice.elapsedMs, monotonicMs())
+    this.#livePacer.worked(workMs, monotonicMs())
   }
 
   #dropInputs(): void {
@@ -151,9 +154,9 @@ class CpuThread {
   #replayFrame(bytes: Uint8Array, arrivedMs: number): void {
     if (this.#replay === null)
       throw new ReplicaError('MACHINE_FAILED', 'A live machine was sent a log frame.')
-    const begunMs = monotonicMs()
+    const cpuMs = threadCpuMs()
     const slice = this.#replay.replay(bytes)
-    this.#slowDown(begunMs)
+    this.#slowDown(threadCpuMs() - cpuMs)
     this.#clock.frameArrived(slice.clock, arrivedMs)
     for (const input of slice.inputs) this.#pending.input(input)
     for (const output of slice.outputs) this.#pending.output(output)
@@ -167,11 +170,11 @@ class CpuThread {
   }
 
   /** Makes this backup as slow as a measurement wants it to be. */
-  #slowDown(begunMs: number): void {
+  #slowDown(workMs: number): void {
     const share = this.#controls.replayShare
     const nowMs = monotonicMs()
     this.#replayPacer.share = share
-    this.#replayPacer.worked(nowMs - begunMs, nowMs)
+    this.#replayPacer.worked(workMs, nowMs)
     const napMs = this.#replayPacer.waitMs(nowMs)
     if (napMs > 0) this.#controls.waitForChange(share, napMs)
   }

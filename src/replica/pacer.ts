@@ -25,11 +25,11 @@ export class Pacer {
     if (share === 1) this.#dueMs = Number.NEGATIVE_INFINITY
   }
 
-  /** A piece of work ended at `nowMs` after `elapsedMs`. */
-  worked(elapsedMs: number, nowMs: number): void {
+  /** A piece of work that took `workMs` of CPU time ended at `nowMs`. */
+  worked(workMs: number, nowMs: number): void {
     if (this.#share === 1) return
-    const fromMs = Math.max(this.#dueMs, nowMs - elapsedMs - UNUSED_MS_MAX)
-    this.#dueMs = fromMs + elapsedMs / this.#share
+    const fromMs = Math.max(this.#dueMs, nowMs - workMs - UNUSED_MS_MAX)
+    this.#dueMs = fromMs + workMs / this.#share
   }
 
   /** How long to nap before the next piece, which has something `urgent` to do or has not. */

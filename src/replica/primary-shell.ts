@@ -59,7 +59,7 @@ export class PrimaryShell implements Shell {
     logVolume.frames += 1
     logVolume.bytes += report.bytes.length
     this.#recorded.set(sequence, report.bytes)
-    const frame = frameInfo(sequence, report.bytes.length, outputs, report.elapsedMs)
+    const frame = frameInfo(sequence, report.bytes.length, outputs, report.workMs)
     this.#events.post({ kind: 'frame-recorded', frame })
     if (!this.#keepsFrames) this.#recorded.delete(sequence)
     // Without a backup there is nothing to be safe with: what was taken in is as safe as the machine itself.

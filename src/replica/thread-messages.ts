@@ -31,8 +31,8 @@ export type CpuReport =
       readonly sequence: number
       readonly bytes: Uint8Array
       readonly outputs: readonly MachineOutput[]
-      /** What the CPU took for the slice. */
-      readonly elapsedMs: number
+      /** CPU time that the slice took, ms. */
+      readonly workMs: number
       /** How many network frames the slice took in. */
       readonly framesTaken: number
     }
@@ -170,4 +170,13 @@ export class CpuControls {
 /** The host's monotonic clock in ms, the same in all threads of a process (`performance.now` is not). */
 export function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6
+}
+
+/**
+ * CPU time of this thread in ms. What a slice took of it, unlike the time that passed, is the same on a host that is busy
+ * with other things.
+ */
+export function threadCpuMs(): number {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1000
 }
