@@ -2,7 +2,9 @@
  * What the Output Rule adds to a request: an answer of a protected guest leaves only when the backup has the log up to
  * it. One client, one small command at a time; a protected and an unprotected guest stand side by side and take turns.
  */
+import type { OpenedImage } from '../src/image/directory.ts'
 import { startRedisGuest } from '../test/redis-guest.ts'
+import type { TestCluster } from '../test/test-cluster.ts'
 import { inMeasuredCluster } from './measured-cluster.ts'
 import { RedisConnection } from './redis-connection.ts'
 import { progress, type Report, type Row } from './report.ts'
@@ -16,48 +18,60 @@ interface Turn {
   readonly p99Us: number
 }
 
+export interface LatencyTurn {
+  readonly protectedTurn: Turn
+  readonly unprotectedTurn: Turn
+}
+
 export async function measureLatency(rounds: number): Promise<Report> {
-  const turns = await inMeasuredCluster(async (world, image) => {
-    const measured: { protectedTurn: Turn; unprotectedTurn: Turn }[] = []
-    const shielded = await startRedisGuest(world, image, 'protected')
-    const bare = await startRedisGuest(world, image, 'unprotected', { protect: false })
-    shielded.counter.stop()
-    bare.counter.stop()
-    const toShielded = await RedisConnection.open(shielded.port)
-    const toBare = await RedisConnection.open(bare.port)
-    await requests(toShielded, WARM_UP_REQUESTS)
-    await requests(toBare, WARM_UP_REQUESTS)
-    for (let round = 1; round <= rounds; round++) {
-      progress(`latency, round ${round} of ${rounds}`)
-      const unprotectedTurn = await requests(toBare, REQUESTS_PER_TURN)
-      const protectedTurn = await requests(toShielded, REQUESTS_PER_TURN)
-      measured.push({ protectedTurn, unprotectedTurn })
-    }
-    const { protection } = await world.cluster.status('protected')
-    if (protection !== 'protected') throw new Error('the pair broke while it was measured')
-    toShielded.close()
-    toBare.close()
-    return measured
-  })
-  const row = (figure: string, of: (turn: (typeof turns)[number]) => number, aim: string): Row => ({
-    ...{ figure, unit: 'us', aim },
-    value: summarize(turns.map(of)),
-  })
+  const turns = await inMeasuredCluster((world, image) => latencyTurns(world, image, rounds))
   return {
     subject: 'latency',
-    rows: [
-      row('protected, median', ({ protectedTurn }) => protectedTurn.medianUs, '-'),
-      row('protected, 99th percentile', ({ protectedTurn }) => protectedTurn.p99Us, '-'),
-      row('unprotected, median', ({ unprotectedTurn }) => unprotectedTurn.medianUs, '-'),
-      row('unprotected, 99th percentile', ({ unprotectedTurn }) => unprotectedTurn.p99Us, '-'),
-      row(
-        'protection adds, median',
-        (turn) => turn.protectedTurn.medianUs - turn.unprotectedTurn.medianUs,
-        '-',
-      ),
-    ],
+    rows: latencyRows(turns),
     notes: [`INCR over one connection through the gateway, ${REQUESTS_PER_TURN} requests a round.`],
   }
+}
+
+/** A protected and an unprotected guest, asked in turns. */
+export async function latencyTurns(
+  world: TestCluster,
+  image: OpenedImage,
+  rounds: number,
+): Promise<LatencyTurn[]> {
+  const measured: LatencyTurn[] = []
+  const shielded = await startRedisGuest(world, image, 'protected')
+  const bare = await startRedisGuest(world, image, 'unprotected', { protect: false })
+  shielded.counter.stop()
+  bare.counter.stop()
+  const toShielded = await RedisConnection.open(shielded.port)
+  const toBare = await RedisConnection.open(bare.port)
+  await requests(toShielded, WARM_UP_REQUESTS)
+  await requests(toBare, WARM_UP_REQUESTS)
+  for (let round = 1; round <= rounds; round++) {
+    progress(`latency, round ${round} of ${rounds}`)
+    const unprotectedTurn = await requests(toBare, REQUESTS_PER_TURN)
+    const protectedTurn = await requests(toShielded, REQUESTS_PER_TURN)
+    measured.push({ protectedTurn, unprotectedTurn })
+  }
+  const { protection } = await world.cluster.status('protected')
+  if (protection !== 'protected') throw new Error('the pair broke while it was measured')
+  toShielded.close()
+  toBare.close()
+  return measured
+}
+
+export function latencyRows(turns: readonly LatencyTurn[]): Row[] {
+  const row = (figure: string, of: (turn: LatencyTurn) => number): Row => ({
+    ...{ figure, unit: 'us', aim: '-' },
+    value: summarize(turns.map(of)),
+  })
+  return [
+    row('protected, median', ({ protectedTurn }) => protectedTurn.medianUs),
+    row('protected, 99th percentile', ({ protectedTurn }) => protectedTurn.p99Us),
+    row('unprotected, median', ({ unprotectedTurn }) => unprotectedTurn.medianUs),
+    row('unprotected, 99th percentile', ({ unprotectedTurn }) => unprotectedTurn.p99Us),
+    row('protection adds, median', (turn) => turn.protectedTurn.medianUs - turn.unprotectedTurn.medianUs),
+  ]
 }
 
 async function requests(connection: RedisConnection, count: number): Promise<Turn> {

@@ -80,6 +80,16 @@ const SUBJECTS: { readonly [name: string]: Subject } = {
     roundsDefault: 3,
     load: async () => (await import('./network.ts')).measureNetwork,
   },
+  lag: {
+    summary: 'execution lag and throttle while the backup is at a quarter of its speed, and after',
+    roundsDefault: 1,
+    load: async () => (await import('./lag.ts')).measureLag,
+  },
+  steady: {
+    summary: 'execution lag, log and latency of a protected pair, idle and under load',
+    roundsDefault: 3,
+    load: async () => (await import('./steady.ts')).measureSteady,
+  },
   latency: {
     summary: 'request latency of Redis, protected and unprotected',
     roundsDefault: 3,

@@ -65,6 +65,9 @@ test.each([
   'host ls',
   'host drain',
   'host undrain',
+  'pause',
+  'resume',
+  'limit',
   'image build',
   'image ls',
   'machine run',
@@ -88,6 +91,7 @@ test('bad words are refused before anything happens', async () => {
   expect((await understudy('up', '--hosts', '0')).code).toBe(2)
   expectError(await understudy('run', 'tiny', '--name', 'a', '--memory', '1T'), 'MEMORY_INVALID', 2)
   expectError(await understudy('run', 'tiny', '--name', 'a', '--publish', '80'), 'PUBLISH_INVALID', 2)
+  expectError(await understudy('limit', 'a', '--cpu', '4%'), 'CPU_LIMIT_INVALID', 2)
   expectError(await understudy('run', 'no-such', '--name', 'a'), 'IMAGE_NOT_FOUND', 3)
 })
 
@@ -126,9 +130,18 @@ test('from up to down', async () => {
   expect(JSON.parse((await understudy('info', 'web', '--json')).stdout).memoryBytes).toBe(256 * 1024 * 1024)
   expectError(await understudy('rm', 'web'), 'VM_RUNNING', 4)
 
+  expect(await understudy('pause', 'web')).toMatchObject({ code: 0, stdout: 'web paused\n' })
+  expect((await understudy('ps')).stdout).toMatch(/\nweb +paused /)
+  expect(await understudy('resume', 'web')).toMatchObject({ code: 0, stdout: 'web resumed\n' })
+  expect(await understudy('limit', 'web', '--cpu', '50%')).toMatchObject({ code: 0 })
+  expect(JSON.parse((await understudy('info', 'web', '--json')).stdout)).toMatchObject({
+    ...{ state: 'running', cpuLimit: 0.5 },
+  })
+
   expect(await understudy('stop', 'web', '--time', '0')).toMatchObject({ code: 0, stdout: 'web stopped\n' })
   expectError(await understudy('stop', 'web'), 'VM_NOT_RUNNING', 4)
   expectError(await understudy('failover', 'web'), 'VM_NOT_RUNNING', 4)
+  expectError(await understudy('pause', 'web'), 'VM_NOT_RUNNING', 4)
   expectError(await understudy('console', 'web'), 'VM_NOT_RUNNING', 4)
   expect(await understudy('rm', 'web')).toMatchObject({ code: 0, stdout: 'web removed\n' })
 
@@ -141,7 +154,8 @@ test('from up to down', async () => {
     expect(event).toMatchObject({ time: expect.any(String), vm: 'web', type: expect.any(String) })
   }
   const types = events.map((event) => event.type)
-  for (const type of ['started', 'protected', 'stopped']) expect(types).toContain(type)
+  for (const type of ['started', 'protected', 'paused', 'resumed', 'limited', 'stopped'])
+    expect(types).toContain(type)
   expect(types).not.toContain('went-live')
 
   expect(await understudy('down')).toMatchObject({ code: 0, stdout: 'cluster down\n' })

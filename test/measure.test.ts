@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { bareProgram, type Kernel } from '../bench/bare-program.ts'
 import { INTEGER_KERNELS } from '../bench/kernels-integer.ts'
 import { MIXED_KERNELS } from '../bench/kernels-mixed.ts'
+import { drawLagChart } from '../bench/lag-chart.ts'
 import { formatFigure } from '../bench/report.ts'
 import { quantile, summarize } from '../bench/statistics.ts'
 import type { Engine } from '../src/machine/computer.ts'
@@ -37,6 +38,33 @@ describe.each(KERNELS)('the kernel $name', (kernel) => {
     expect(
       exitStatus({ ...kernel, expected: kernel.expected ^ 1n, emit: (asm) => kernel.emit(asm) }, 'regions'),
     ).toBe(1)
+  })
+})
+
+describe('the chart of the lag', () => {
+  const moment = (atMs: number, lagMs: number, share: number) => ({
+    atMs,
+    lagMs,
+    share,
+    retired: 0,
+    requests: 0,
+  })
+
+  it('has every moment in its place, and an axis as high as the lag', () => {
+    const moments = [moment(-1_000, 0, 1), moment(0, 500, 0.5), moment(3_000, 2_600, 0.25)]
+    const svg = drawLagChart([{ load: 'cpu', moments, freedAtMs: 2_000 }], 0.25)
+    const points = [...svg.matchAll(/points="([^"]+)"/g)].map((match) =>
+      match[1].split(' ').map((at) => at.split(',')),
+    )
+    expect(points.map((line) => line.length)).toEqual([3, 3])
+    const [lags, shares] = points.map((line) => line.map(([, y]) => Number(y)))
+    expect(lags[0] - lags[1]).toBeCloseTo((lags[0] - lags[2]) * (500 / 2_600), 0)
+    expect(shares[2] - shares[0]).toBeCloseTo((shares[1] - shares[0]) * 1.5, 0)
+    expect(svg).toContain('>3000<')
+  })
+
+  it('needs something to show', () => {
+    expect(() => drawLagChart([], 0.25)).toThrow(RangeError)
   })
 })
 

@@ -182,6 +182,25 @@ test('a virtual machine outlives the agent that started it, and the cluster stil
   }
 })
 
+test('a paused machine is no failed one, is paused after a takeover too, and loses nothing', async () => {
+  const before = await start()
+  await world.cluster.limit(vm, 0.5)
+  await world.cluster.pause(vm)
+  const { retired } = await world.cluster.status(vm)
+  expect(await world.cluster.status(vm)).toMatchObject({
+    state: 'paused',
+    protection: 'protected',
+    generation: 1,
+  })
+  process.kill(before.primary!.pid, 'SIGKILL')
+  await world.event(vm, 'went-live')
+  const after = await world.status(vm, ({ generation }) => generation === 2)
+  expect(after).toMatchObject({ state: 'paused', cpuLimit: 0.5, retired })
+  await world.cluster.resume(vm)
+  await countOn(50)
+  expect((await world.cluster.status(vm)).cpuLimit).toBe(0.5)
+})
+
 test('failover hands over on purpose', async () => {
   const before = await start()
   await countOn(20)

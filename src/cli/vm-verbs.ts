@@ -1,7 +1,7 @@
-/** `run`, `ps`, `info`, `stop`, `rm` and `failover`: the life of virtual machines. */
+/** `run`, `ps`, `info`, `stop`, `rm`, `failover`, `pause`, `resume` and `limit`: the life of virtual machines. */
 import { type Command, InvalidArgumentError } from 'commander'
 import { replicasOf } from '../cluster/host-directory.ts'
-import { formatBytes, parseMemory, parsePublish } from '../cluster/sizes.ts'
+import { formatBytes, parseCpuShare, parseMemory, parsePublish } from '../cluster/sizes.ts'
 import type { Publish } from '../cluster/vm-record.ts'
 import type { VmStatus } from '../cluster/vm-status.ts'
 import { findImage, type OpenedImage, verifyImage } from '../image/directory.ts'
@@ -58,6 +58,36 @@ export function registerVmVerbs(program: Command): void {
     .action(async (name: string, flags: DirectoryFlag) => {
       await inCluster(flags, (cluster) => cluster.failover(name))
       process.stdout.write(`${name} is being taken over; see: understudy events\n`)
+    })
+
+  registerControls(program)
+}
+
+/** Operations on a machine that goes on existing; they hold through takeovers. */
+function registerControls(program: Command): void {
+  withDirectory(program.command('pause'))
+    .description('stop a virtual machine where it is, until it is resumed')
+    .argument('<name>')
+    .action(async (name: string, flags: DirectoryFlag) => {
+      await inCluster(flags, (cluster) => cluster.pause(name))
+      process.stdout.write(`${name} paused\n`)
+    })
+
+  withDirectory(program.command('resume'))
+    .description('let a paused virtual machine go on')
+    .argument('<name>')
+    .action(async (name: string, flags: DirectoryFlag) => {
+      await inCluster(flags, (cluster) => cluster.resume(name))
+      process.stdout.write(`${name} resumed\n`)
+    })
+
+  withDirectory(program.command('limit'))
+    .description('bound the CPU that a virtual machine may use')
+    .argument('<name>')
+    .requiredOption('--cpu <percent>', 'of a core, from 5% to 100%, which is no limit', parseCpuShare)
+    .action(async (name: string, flags: DirectoryFlag & { cpu: number }) => {
+      await inCluster(flags, (cluster) => cluster.limit(name, flags.cpu))
+      process.stdout.write(`${name} limited to ${Math.round(flags.cpu * 10_000) / 100}% of a core\n`)
     })
 }
 
@@ -190,6 +220,7 @@ function describe(vm: VmStatus): string {
   return [
     `${vm.name}: ${vm.state}, ${vm.protection}, generation ${vm.generation}`,
     `  image ${vm.image}, memory ${formatBytes(vm.memoryBytes)}`,
+    ...(vm.cpuLimit < 1 ? [`  limited to ${Math.round(vm.cpuLimit * 10_000) / 100}% of a core`] : []),
     `  primary ${place(vm.primary)}`,
     `  backup  ${place(vm.backup)}`,
     ...ports.map((port) => `  port    ${port}`),

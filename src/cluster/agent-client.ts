@@ -47,6 +47,11 @@ export class AgentClient {
     await this.#post(`/v1/replicas/${vm}/unprotect`)
   }
 
+  /** `body` is what a limit needs. */
+  async control(vm: string, operation: 'pause' | 'resume' | 'limit', body?: object): Promise<void> {
+    await this.#post(`/v1/replicas/${vm}/${operation}`, body)
+  }
+
   async clone(vm: string, order: CloneOrder): Promise<void> {
     await this.#post(`/v1/replicas/${vm}/clone`, order)
   }

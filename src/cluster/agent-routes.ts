@@ -48,6 +48,9 @@ export function agentRoutes(agent: HostAgent): [Route[], UpgradeRoute[]] {
       passed('failover'),
       passed('unprotect'),
       passed('clone'),
+      passed('pause'),
+      passed('resume'),
+      passed('limit'),
       {
         method: 'POST',
         path: '/v1/replicas/:vm/save',

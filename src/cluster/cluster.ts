@@ -38,6 +38,8 @@ const MOVE_MS_MAX = 150_000
 const LOOK_MS = 20
 /** A move takes seconds; what is shown of it need not be newer. */
 const PROGRESS_MS = 100
+/** A backup confirms within a round trip, and one that does not is given up within a second. */
+const CONTROL_MS_MAX = 5_000
 
 export interface RunOptions {
   readonly name: string
@@ -311,6 +313,45 @@ export class Cluster {
     checkHostName(host)
     await setDraining(this.#store, host, false)
     await this.#lookAll()
+  }
+
+  /** Stops a virtual machine where it is; it stays so through any takeover. Throws VM_NOT_RUNNING or CONTROL_UNCONFIRMED. */
+  async pause(name: string): Promise<void> {
+    await this.#control(name, 'pause', ({ state }) => state === 'paused')
+  }
+
+  /** Lets a paused virtual machine go on. Throws VM_NOT_RUNNING or CONTROL_UNCONFIRMED. */
+  async resume(name: string): Promise<void> {
+    await this.#control(name, 'resume', ({ state }) => state === 'running')
+  }
+
+  /**
+   * Bounds the share of a core that a virtual machine may use, 0.05 to 1, wherever it is live. Throws VM_NOT_RUNNING or
+   * CONTROL_UNCONFIRMED.
+   */
+  async limit(name: string, share: number): Promise<void> {
+    await this.#control(name, 'limit', ({ cpuLimit }) => Math.abs(cpuLimit - share) < 1e-4, { share })
+  }
+
+  /** Resolves when the backup, if there is one, knows of it. */
+  async #control(
+    name: string,
+    operation: 'pause' | 'resume' | 'limit',
+    isDone: (status: VmStatus) => boolean,
+    body?: object,
+  ): Promise<void> {
+    const { primary } = await this.#running(name)
+    await (await this.#hosts.client(primary)).control(name, operation, body)
+    const deadlineMs = performance.now() + CONTROL_MS_MAX
+    while (!isDone(await this.status(name))) {
+      if (performance.now() > deadlineMs) {
+        throw new ClusterError(
+          'CONTROL_UNCONFIRMED',
+          `${name} was told to ${operation}, and has not said that it did.`,
+        )
+      }
+      await sleep(LOOK_MS)
+    }
   }
 
   /** A terminal on the guest's serial console, wherever it is live. Ends when that replica does. */

@@ -21,9 +21,11 @@ export const CLUSTER_ERRORS = {
   VM_NOT_RUNNING: 'Look at `understudy events` for why it ended; start it anew with `understudy run`.',
   VM_NOT_PROTECTED: 'Protect it with `understudy protect`; `understudy info` says what it waits for.',
   VM_NOT_MOVED: 'Look at `understudy events` for why; it runs on where it was, and is protected as before.',
+  CONTROL_UNCONFIRMED: 'Look at `understudy ps`: if it was taken over meanwhile, say it again.',
   VM_START_FAILED: 'Read the log file that the message names.',
   EVENTS_CONTENDED: 'Nothing needs to be done: it is tried again.',
   MEMORY_INVALID: 'Give a size such as 512M or 1G, from 64M to 3G.',
+  CPU_LIMIT_INVALID: 'Give --cpu a percentage of a core from 5% to 100%; 100% is no limit.',
   PUBLISH_INVALID: 'Give --publish HOSTPORT:GUESTPORT, each from 1 to 65535.',
 } as const
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { MEMORY_BYTES_MAX } from '../machine/config.ts'
-import { formatBytes, MEMORY_BYTES_MIN, parseMemory, parsePublish } from './sizes.ts'
+import { formatBytes, MEMORY_BYTES_MIN, parseCpuShare, parseMemory, parsePublish } from './sizes.ts'
 
 const MIB = 1024 * 1024
 
@@ -35,5 +35,12 @@ test('ports are pairs in range', () => {
   expect(parsePublish('8080:80')).toEqual({ hostPort: 8080, guestPort: 80 })
   for (const text of ['80', '0:80', '80:0', '65536:1', '1:65536', 'a:b', '1:2:3', ' : ', '127.0.0.1:80:80']) {
     expect(() => parsePublish(text)).toThrow(expect.objectContaining({ code: 'PUBLISH_INVALID' }))
+  }
+})
+
+test('a share of a core is a percentage from 5 to 100', () => {
+  expect(['5%', '50%', '99.25%', '100%'].map(parseCpuShare)).toEqual([0.05, 0.5, 0.9925, 1])
+  for (const text of ['', '50', '4.99%', '101%', '0%', '-5%', '1e1%', '50 %', '%']) {
+    expect(() => parseCpuShare(text), text).toThrow(expect.objectContaining({ code: 'CPU_LIMIT_INVALID' }))
   }
 })

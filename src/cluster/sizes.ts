@@ -1,5 +1,6 @@
 /** Sizes and ports as people write them on the command line. */
 import { MEMORY_BYTES_MAX } from '../machine/config.ts'
+import { limitSchema } from '../replica/status.ts'
 import { ClusterError } from './errors.ts'
 import type { Publish } from './vm-record.ts'
 
@@ -18,6 +19,16 @@ export function parseMemory(text: string): number {
     throw new ClusterError('MEMORY_INVALID', `${JSON.stringify(text)} is no size of memory here.`)
   }
   return bytes
+}
+
+/** `50%` of a core, as a share. */
+export function parseCpuShare(text: string): number {
+  const match = /^([0-9]{1,3}(?:\.[0-9]{1,2})?)%$/.exec(text.trim())
+  const share = match === null ? Number.NaN : Number(match[1]) / 100
+  if (!limitSchema.safeParse({ share }).success) {
+    throw new ClusterError('CPU_LIMIT_INVALID', `${JSON.stringify(text)} is no share of a core here.`)
+  }
+  return share
 }
 
 /** `8080:80`. */

@@ -29,6 +29,9 @@ function replica(fields: Partial<ReplicaStatus>): ReplicaStatus {
     peer: null,
     memoryBytes: 1 << 29,
     lagMs: 4,
+    share: 1,
+    paused: false,
+    shareMax: 1,
     retired: 1000,
     guestSeconds: 1,
     mips: 1,
@@ -44,6 +47,15 @@ function replica(fields: Partial<ReplicaStatus>): ReplicaStatus {
 }
 
 const backup = replica({ role: 'backup', host: 'host-2', pid: 22, phase: 'replaying', lagMs: null })
+
+test('a machine is paused when its primary says so, and limited as its primary says', () => {
+  const limited = replica({ paused: true, shareMax: 0.5 })
+  expect(vmStatus(record, [backup, limited])).toMatchObject({ state: 'paused', cpuLimit: 0.5 })
+  // A backup that knows more than the primary says it does not make it so.
+  const told = replica({ ...backup, paused: true, shareMax: 0.5 })
+  expect(vmStatus(record, [told, replica({})])).toMatchObject({ state: 'running', cpuLimit: 1 })
+  expect(vmStatus(record, [])).toMatchObject({ state: 'stopped', cpuLimit: 1 })
+})
 
 test('a pair that stands is protected and has a lag', () => {
   expect(vmStatus(record, [backup, replica({})])).toMatchObject({

@@ -10,7 +10,7 @@ export interface ReplicaPlace {
 export interface VmStatus {
   readonly name: string
   /** `taking-over`: the primary is gone and its backup contends or goes live. `stopped`: no replica runs. */
-  readonly state: 'starting' | 'running' | 'taking-over' | 'stopped'
+  readonly state: 'starting' | 'running' | 'paused' | 'taking-over' | 'stopped'
   readonly protection: 'protected' | 'unprotected' | 'starting'
   readonly generation: number
   readonly primary: ReplicaPlace | null
@@ -21,6 +21,8 @@ export interface VmStatus {
   readonly clone: ReplicaStatus['clone']
   /** Where its replicas shall be moved to. */
   readonly wish: VmRecord['wish']
+  /** Upper bound of the share of a core it may use; 1 without a limit. */
+  readonly cpuLimit: number
   /** Instructions retired since power-on. */
   readonly retired: number
   readonly image: string
@@ -45,6 +47,7 @@ export function vmStatus(record: VmRecord, replicas: readonly ReplicaStatus[]): 
     lagMs: paired ? primary.lagMs : null,
     clone: primary?.clone ?? null,
     wish: record.wish,
+    cpuLimit: shown?.shareMax ?? 1,
     retired: shown?.retired ?? 0,
     image: record.image,
     memoryBytes: record.memoryBytes,
@@ -53,7 +56,10 @@ export function vmStatus(record: VmRecord, replicas: readonly ReplicaStatus[]): 
 }
 
 function stateOf(primary: ReplicaStatus | null, backup: ReplicaStatus | null): VmStatus['state'] {
-  if (primary !== null) return primary.phase === 'starting' ? 'starting' : 'running'
+  if (primary !== null) {
+    if (primary.phase === 'starting') return 'starting'
+    return primary.paused ? 'paused' : 'running'
+  }
   if (backup === null) return 'stopped'
   return backup.phase === 'starting' ? 'starting' : 'taking-over'
 }

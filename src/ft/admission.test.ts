@@ -27,7 +27,14 @@ class Bench {
 
   record(powerOff = false): PrimaryEffect[] {
     this.#sequence++
-    const frame = { sequence: this.#sequence, byteLength: 10, outputs: 1, outputBytes: 10, powerOff }
+    const frame = {
+      sequence: this.#sequence,
+      byteLength: 10,
+      outputs: 1,
+      outputBytes: 10,
+      powerOff,
+      workMs: 3,
+    }
     return this.handle({ kind: 'frame-recorded', frame })
   }
 

@@ -1,3 +1,4 @@
+import type { ControlState } from './control.ts'
 import type { ChannelMessage, FrameInfo, Heartbeat, TestAndSetOutcome } from './messages.ts'
 import type { LossCause, RefusalCode } from './primary-events.ts'
 
@@ -60,17 +61,22 @@ export type BackupEffect =
     }
   /**
    * This replica is the live machine of `generation`: claim the network port and the disks under it, and go on as
-   * `new Primary({begin: 'live', generation, sequence})`. The effects that follow it come in the order they are due:
+   * `new Primary({begin: 'live', generation, sequence, control})`. The effects that follow it come in the order they are due:
    * reissue-disk-io, announce-mac, release-outputs, run.
    */
-  | { readonly kind: 'go-live'; readonly generation: number; readonly sequence: number }
+  | {
+      readonly kind: 'go-live'
+      readonly generation: number
+      readonly sequence: number
+      readonly control: ControlState
+    }
   /** Issue again every disk request that has no completion in the log; the requests are idempotent. */
   | { readonly kind: 'reissue-disk-io' }
   /** Broadcast the guest's MAC (RARP) so that switches learn its new place. */
   | { readonly kind: 'announce-mac' }
   /** Send the kept outputs of these frames: the old primary may or may not have sent them. The network bears repeats. */
   | { readonly kind: 'release-outputs'; readonly fromSequence: number; readonly throughSequence: number }
-  /** The CPU thread now runs slices of its own. */
+  /** The CPU thread now runs slices of its own. Does not come for a machine that is paused. */
   | { readonly kind: 'run'; readonly run: true }
   /** End for good: the machine here is void, end the process. Nothing follows. */
   | { readonly kind: 'end'; readonly reason: BackupEnd }
@@ -150,4 +156,6 @@ export interface BackupStatus {
   readonly receivedSequence: number
   readonly executedSequence: number
   readonly bufferedBytes: number
+  /** What explicit operations have made of the machine. */
+  readonly control: ControlState
 }

@@ -50,7 +50,7 @@ class Bench {
   }
 
   executed(sequence: number, powerOff = false): BackupEffect[] {
-    const frame = { sequence, byteLength: 10, outputs: 1, outputBytes: 10, powerOff }
+    const frame = { sequence, byteLength: 10, outputs: 1, outputBytes: 10, powerOff, workMs: 0 }
     return this.handle({ kind: 'frame-executed', frame })
   }
 
@@ -292,7 +292,7 @@ describe('a backup that goes live', () => {
     expect(bench.executed(2)).toEqual([])
     const effects = bench.executed(3)
     expect(effects.slice(0, 5)).toEqual([
-      { kind: 'go-live', generation: 4, sequence: 3 },
+      { kind: 'go-live', generation: 4, sequence: 3, control: { paused: false, shareMax: 1 } },
       { kind: 'reissue-disk-io' },
       { kind: 'announce-mac' },
       { kind: 'release-outputs', fromSequence: 2, throughSequence: 3 },

@@ -8,6 +8,7 @@ import {
   type BackupStatus,
   LOG_BYTES_MAX,
 } from './backup-events.ts'
+import { type ControlState, UNCONTROLLED } from './control.ts'
 import { Detector } from './detector.ts'
 import { helloOf, type Membership, refusalOf } from './handshake.ts'
 import { Heartbeats } from './heartbeats.ts'
@@ -64,6 +65,8 @@ export class Backup {
   #isBound = false
   #detector: Detector | null = null
   #ackedExecutedSequence: number
+  /** How the machine is to be found if this replica goes live. */
+  #control: ControlState = UNCONTROLLED
   /** The primary is known to have released the outputs up to and including this frame. */
   #releasedSequence: number
   /** When the primary was last told, or is about to be told, that it was heard; the promise counts from here. */
@@ -108,6 +111,7 @@ export class Backup {
       receivedSequence: this.#log.receivedSequence,
       executedSequence: this.#log.executedSequence,
       bufferedBytes: this.#log.bytes,
+      control: this.#control,
     }
   }
 
@@ -215,6 +219,12 @@ export class Backup {
     this.#detector!.heardTraffic(nowMs)
     if (message.kind === 'bye') {
       this.#bye(connection, message.reason, nowMs)
+      return
+    }
+    if (message.kind === 'control') {
+      const { paused, shareMax, number } = message
+      this.#control = { paused, shareMax }
+      this.#send(connection, { kind: 'control-ack', number })
       return
     }
     const mayBind = !this.#isBound || !this.#rules.bind
@@ -389,12 +399,12 @@ export class Backup {
     const drainMs = nowMs - state.sinceMs
     const { detectionMs, arbitrationMs } = state
     this.#effects.push(
-      { kind: 'go-live', generation, sequence },
+      { kind: 'go-live', generation, sequence, control: this.#control },
       { kind: 'reissue-disk-io' },
       { kind: 'announce-mac' },
       { kind: 'release-outputs', fromSequence: this.#releasedSequence + 1, throughSequence: sequence },
-      { kind: 'run', run: true },
     )
+    if (!this.#control.paused) this.#effects.push({ kind: 'run', run: true })
     this.#report({ type: 'went-live', generation, sequence, detectionMs, arbitrationMs, drainMs })
   }
 

@@ -1,5 +1,6 @@
 import { Detector, type Grade } from './detector.ts'
 import { Heartbeats } from './heartbeats.ts'
+import type { LagSample } from './lag.ts'
 import type { FrameInfo, Heartbeat, HelloMessage } from './messages.ts'
 import { SentLog } from './sent-log.ts'
 import { ACK_MS_MAX, LEASE_MS } from './timing.ts'
@@ -77,7 +78,7 @@ export class Bond {
 
   /** The next frame in sequence was sent. */
   sent(frame: FrameInfo, nowMs: number): void {
-    this.#sent.sent(frame.byteLength, nowMs)
+    this.#sent.sent(frame.byteLength, frame.workMs, nowMs)
   }
 
   /** Takes an acknowledgement in; false when it cannot be true of what was sent. */
@@ -103,6 +104,12 @@ export class Bond {
     return this.#sent.unexecutedBytes
   }
 
+  /** What the lag control goes by. */
+  get work(): LagSample {
+    return { ...this.#sent.work, waitingMs: this.#sent.waitingMs }
+  }
+
+  /** Execution lag: the age of the oldest frame that the backup is not known to have executed. */
   lagMs(nowMs: number): number {
     return this.#sent.lagMs(nowMs)
   }

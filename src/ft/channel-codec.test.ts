@@ -32,6 +32,13 @@ const message: fc.Arbitrary<ChannelMessage> = fc.oneof(
   }),
   fc.record({ kind: fc.constant('ack' as const), receivedSequence: integer, executedSequence: integer }),
   fc.record({ kind: fc.constant('bind' as const), sequence: integer }),
+  fc.record({
+    kind: fc.constant('control' as const),
+    number: integer,
+    paused: fc.boolean(),
+    shareMax: fc.integer({ min: 500, max: 10_000 }).map((steps) => steps / 10_000),
+  }),
+  fc.record({ kind: fc.constant('control-ack' as const), number: integer }),
   fc.record({ kind: fc.constantFrom('bye' as const, 'bye-ack' as const), reason }),
 )
 
@@ -111,6 +118,13 @@ describe('the logging channel', () => {
     const bytes = encodeMessage({ kind: 'bye', reason: 'stop' })
     bytes[9] = encodeMessage({ kind: 'bye-ack', reason: 'stop' })[9]!
     expect(codeOf(() => new ChannelDecoder().push(bytes))).toBe('FT_MESSAGE_CHECKSUM')
+  })
+
+  test('a limit out of its bounds is refused', () => {
+    for (const shareMax of [0, 0.0499, 1.0001, 400_000]) {
+      const bytes = encodeMessage({ kind: 'control', number: 1, paused: false, shareMax })
+      expect(codeOf(() => new ChannelDecoder().push(bytes))).toBe('FT_MESSAGE_FIELDS')
+    }
   })
 
   test('a length beyond the limit is refused before anything is allocated for it', () => {

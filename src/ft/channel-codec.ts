@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { ByteReader } from './byte-reader.ts'
 import { ByteWriter } from './byte-writer.ts'
+import { CPU_LIMIT_MIN, CPU_LIMIT_STEPS } from './control.ts'
 import { type ByeReason, type ChannelMessage, PROTOCOL_VERSION, type Role } from './messages.ts'
 import { WireError } from './wire-error.ts'
 
@@ -25,10 +26,11 @@ const HEADER_COUNTED_BYTES = 10
  */
 export const MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 
-const KINDS = ['hello', 'frame', 'ack', 'bye', 'bye-ack', 'bind'] as const
+const KINDS = ['hello', 'frame', 'ack', 'bye', 'bye-ack', 'bind', 'control', 'control-ack'] as const
 const ROLES: readonly Role[] = ['primary', 'backup']
 const REASONS: readonly ByeReason[] = ['stop', 'unprotect', 'failover', 'diverged', 'refused']
 const FLAG_POWER_OFF = 1
+const FLAG_PAUSED = 1
 /** A hello's or any other small message's fields, at most: two names and six integers. */
 const SMALL_FIELDS_BYTES_MAX = 2 * 256 + 6 * 8
 const FRAME_FIELDS_BYTES = 17
@@ -70,6 +72,13 @@ function writeFields(writer: ByteWriter, message: ChannelMessage): void {
     case 'bind':
       writer.u53(message.sequence)
       return
+    case 'control':
+      writer.u53(message.number).u8(message.paused ? FLAG_PAUSED : 0)
+      writer.u32(Math.round(message.shareMax * CPU_LIMIT_STEPS))
+      return
+    case 'control-ack':
+      writer.u53(message.number)
+      return
     case 'bye':
     case 'bye-ack':
       writer.u8(REASONS.indexOf(message.reason))
@@ -107,6 +116,15 @@ function readFields(kind: (typeof KINDS)[number], reader: ByteReader): ChannelMe
       return { kind, receivedSequence: reader.u53(), executedSequence: reader.u53() }
     case 'bind':
       return { kind, sequence: reader.u53() }
+    case 'control': {
+      const number = reader.u53()
+      const flags = reader.u8()
+      const shareMax = reader.u32() / CPU_LIMIT_STEPS
+      if ((flags & ~FLAG_PAUSED) !== 0 || shareMax < CPU_LIMIT_MIN || shareMax > 1) return null
+      return { kind, number, paused: flags === FLAG_PAUSED, shareMax }
+    }
+    case 'control-ack':
+      return { kind, number: reader.u53() }
     case 'bye':
     case 'bye-ack': {
       const reason = REASONS[reader.u8()]

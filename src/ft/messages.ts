@@ -87,6 +87,26 @@ export interface ByeAckMessage {
   readonly reason: ByeReason
 }
 
+/**
+ * From the primary: what explicit operations have made of the machine (`control.ts`), whole each time. It holds for
+ * whoever goes live after the frames before this message.
+ */
+export interface ControlMessage {
+  readonly kind: 'control'
+  /** Counts the primary's changes; its acknowledgement names it. */
+  readonly number: number
+  /** The machine runs no slices. */
+  readonly paused: boolean
+  /** Upper bound of the share of a core it may use, CPU_LIMIT_MIN to 1. */
+  readonly shareMax: number
+}
+
+/** From the backup: should it go live, that is how. */
+export interface ControlAckMessage {
+  readonly kind: 'control-ack'
+  readonly number: number
+}
+
 /** Everything that travels on the logging channel. */
 export type ChannelMessage =
   | HelloMessage
@@ -95,6 +115,8 @@ export type ChannelMessage =
   | ByeMessage
   | ByeAckMessage
   | BindMessage
+  | ControlMessage
+  | ControlAckMessage
 
 /**
  * A datagram sent every HEARTBEAT_INTERVAL_MS by both sides.
@@ -129,6 +151,8 @@ export interface FrameInfo {
   readonly outputBytes: number
   /** The guest powered itself off in this slice. */
   readonly powerOff: boolean
+  /** CPU time that the slice took on the primary, ms; 0 of a frame that was replayed. */
+  readonly workMs: number
 }
 
 /** What a test-and-set on the shared store came to. */

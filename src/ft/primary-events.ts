@@ -1,3 +1,4 @@
+import type { ControlReport, ControlState } from './control.ts'
 import type { ChannelMessage, FrameInfo, Heartbeat, TestAndSetOutcome } from './messages.ts'
 
 /** What the shell tells the primary. Every event is handled at a time of the host's monotonic clock, in ms. */
@@ -24,6 +25,8 @@ export type PrimaryEvent =
   | { readonly kind: 'admit'; readonly replica: string; readonly sequence: number }
   /** The operator's wish; `unprotect` of a machine that is alone gives up the replica that was to be admitted. */
   | { readonly kind: 'operation'; readonly operation: 'stop' | 'unprotect' | 'failover' }
+  /** The operator's wish to pause, resume or limit the machine; reported as `paused`, `resumed`, `limited` when it is done. */
+  | { readonly kind: 'control'; readonly change: Partial<ControlState> }
 
 /** What the primary asks of the shell; to be carried out in order, at once. */
 export type PrimaryEffect =
@@ -93,6 +96,7 @@ export type PrimaryReport =
   /** Live without a backup. `arbitrationMs`: from the verdict to the won test-and-set; 0 when there was none to lose. */
   | { readonly type: 'unprotected'; readonly generation: number; readonly arbitrationMs: number }
   | { readonly type: 'refused'; readonly code: RefusalCode }
+  | ControlReport
   /** A replica that was to become the backup did not; the machine is alone as before. */
   | { readonly type: 'not-admitted'; readonly generation: number; readonly cause: LossCause }
   | { readonly type: 'halted'; readonly generation: number; readonly reason: PrimaryEnd }
@@ -101,6 +105,7 @@ export type PrimaryReport =
 export type LossCause =
   | 'silence'
   | 'stalled'
+  | 'too-slow'
   | 'channel-closed'
   | 'newer-generation'
   | 'diverged'
@@ -123,6 +128,8 @@ export interface PrimaryConfig {
   readonly begin: 'protected' | 'alone' | 'live'
   /** The last frame of the log so far: 0 at power-on. */
   readonly sequence: number
+  /** What explicit operations have made of a machine that is live already; nothing unless told. */
+  readonly control?: ControlState
 }
 
 /** For `ps`, the metrics and the tests. */
@@ -139,6 +146,8 @@ export interface PrimaryStatus {
   readonly heartbeatAtMs: number | null
   /** Share of CPU the machine may use, PRIMARY_SHARE_MIN to 1. */
   readonly share: number
+  /** Explicit operations that are done. */
+  readonly control: ControlState
   /** A buffer is full: the machine waits. */
   readonly stalled: boolean
   readonly heldOutputBytes: number

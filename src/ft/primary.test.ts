@@ -1,11 +1,20 @@
 import { describe, expect, test } from 'vitest'
 import { helloOf } from './handshake.ts'
+import { PRIMARY_SHARE_MIN } from './lag.ts'
 import { type ByeReason, type FrameInfo, PROTOCOL_VERSION } from './messages.ts'
 import { OUTPUT_BYTES_MAX } from './output-gate.ts'
 import { Primary } from './primary.ts'
 import type { PrimaryConfig, PrimaryEffect, PrimaryEvent } from './primary-events.ts'
 import { ProtocolInvariantError } from './protocol-error.ts'
-import { ACK_MS_MAX, CLOSING_MS_MAX, FAILOVER_MS_MAX, GONE_MS_MIN, LEASE_MS, TICK_MS } from './timing.ts'
+import {
+  ACK_MS_MAX,
+  CLOSING_MS_MAX,
+  FAILOVER_MS_MAX,
+  GONE_MS_MIN,
+  LEASE_MS,
+  TICK_MS,
+  TOO_SLOW_MS_MAX,
+} from './timing.ts'
 
 const CONFIG: PrimaryConfig = { vm: 'vm', generation: 3, replica: 'p-1', begin: 'protected', sequence: 0 }
 const CHANNEL = 1
@@ -45,7 +54,14 @@ class Bench {
 
   record(changes: Partial<FrameInfo> = {}): PrimaryEffect[] {
     this.#sequence++
-    const frame = { sequence: this.#sequence, byteLength: 10, outputs: 1, outputBytes: 10, powerOff: false }
+    const frame = {
+      sequence: this.#sequence,
+      byteLength: 10,
+      outputs: 1,
+      outputBytes: 10,
+      powerOff: false,
+      workMs: 3,
+    }
     return this.handle({ kind: 'frame-recorded', frame: { ...frame, ...changes } })
   }
 
@@ -371,19 +387,41 @@ describe('bounds', () => {
 
   test('a backup that lags is waited for by throttling, which ends with the pair', () => {
     const bench = protectedBench()
-    bench.record()
-    bench.ack(1)
     const shares: number[] = []
-    for (let passed = 0; passed < 200; passed++) {
-      bench.heartbeat(bench.nowMs)
-      for (const effect of bench.pass(TICK_MS)) if (effect.kind === 'throttle') shares.push(effect.share)
+    for (let frames = 1; frames <= 100; frames++) {
+      for (const effect of busyBehind(bench, frames, 0))
+        if (effect.kind === 'throttle') shares.push(effect.share)
     }
     expect(shares.length).toBeGreaterThan(5)
     expect(shares).toEqual([...shares].sort((a, b) => b - a))
+    expect(bench.primary.status(bench.nowMs).share).toBe(PRIMARY_SHARE_MIN)
     const lost = bench.handle({ kind: 'channel-closed', connection: CHANNEL })
     expect(lost).toContainEqual({ kind: 'throttle', share: 1 })
   })
+
+  test('a backup that starves its primary for too long is given up, and its generation contended for', () => {
+    const bench = protectedBench()
+    const effects: PrimaryEffect[] = []
+    for (let frames = 1; bench.state === 'protected' && frames < 10_000; frames++) {
+      effects.push(...busyBehind(bench, frames, Math.floor(frames / 50)))
+    }
+    expect(bench.nowMs - 1_000).toBeGreaterThan(TOO_SLOW_MS_MAX)
+    expect(bench.nowMs - 1_000).toBeLessThan(1.2 * TOO_SLOW_MS_MAX)
+    const report = effects.findLast(({ kind }) => kind === 'report')
+    expect(report).toMatchObject({ report: { type: 'lost-backup', generation: 3, cause: 'too-slow' } })
+    expect(bench.state).toBe('arbitrating')
+    bench.store('won', 4)
+    expect(bench.state).toBe('alone')
+    expect(bench.primary.status(bench.nowMs).share).toBe(1)
+  })
 })
+
+/** A tick in which the machine was busy, and the backup has received all `frames` and executed some. */
+function busyBehind(bench: Bench, frames: number, executed: number): PrimaryEffect[] {
+  const effects = bench.record({ workMs: TICK_MS, byteLength: 0 })
+  effects.push(...bench.ack(frames, executed), ...bench.heartbeat(bench.nowMs), ...bench.pass(TICK_MS))
+  return effects
+}
 
 /** Heartbeats pass, acknowledgements do not. */
 function starve(bench: Bench): PrimaryEffect[] {

@@ -2,6 +2,7 @@ import { Admission } from './admission.ts'
 import { Arbitration } from './arbitration.ts'
 import { LOG_BYTES_MAX } from './backup-events.ts'
 import { Bond } from './bond.ts'
+import { Control, type ControlState, UNCONTROLLED } from './control.ts'
 import { helloOf, refusalOf } from './handshake.ts'
 import { LagControl } from './lag.ts'
 import type {
@@ -13,6 +14,7 @@ import type {
   TestAndSetOutcome,
 } from './messages.ts'
 import { OutputGate } from './output-gate.ts'
+import { Patience } from './patience.ts'
 import type {
   LossCause,
   PrimaryConfig,
@@ -41,6 +43,8 @@ export class Primary {
   readonly #arbitration: Arbitration
   readonly #gate: OutputGate
   readonly #lag = new LagControl()
+  readonly #control: Control
+  #patience = new Patience()
   #generation: number
   #state: PrimaryState = { kind: 'new' }
   #effects: PrimaryEffect[] = []
@@ -49,12 +53,15 @@ export class Primary {
   /** While alone: the copy of the machine that is to become the backup. */
   #admission: Admission | null = null
   #running = false
+  /** What the CPU thread was last told. */
+  #share = 1
   #powerOff = false
 
   constructor(config: PrimaryConfig, rules: Rules = ALL_RULES) {
     this.#config = config
     this.#rules = rules
     this.#generation = config.generation
+    this.#control = new Control(config.control ?? UNCONTROLLED)
     this.#arbitration = new Arbitration(config.vm, config.replica)
     this.#gate = new OutputGate(config.sequence)
   }
@@ -65,6 +72,7 @@ export class Primary {
     if (this.#state.kind !== 'ended') this.#dispatch(event, nowMs)
     // Once for every event, so that no path that frees a buffer forgets to let the machine run again.
     this.#adjustRunning()
+    this.#adjustShare()
     return this.#effects
   }
 
@@ -83,7 +91,8 @@ export class Primary {
       candidate: this.#admission?.replica ?? null,
       lagMs: bond?.lagMs(nowMs) ?? null,
       heartbeatAtMs: bond?.heartbeatAtMs ?? null,
-      share: this.#lag.share,
+      share: Math.min(this.#lag.share, this.#control.state.shareMax),
+      control: this.#control.confirmed,
       stalled: this.#shouldStall(),
       heldOutputBytes: this.#gate.heldBytes,
       releasedSequence: this.#gate.releasedSequence,
@@ -124,6 +133,9 @@ export class Primary {
       case 'operation':
         this.#operation(event.operation, nowMs)
         return
+      case 'control':
+        this.#controlled(event.change)
+        return
     }
   }
 
@@ -131,7 +143,7 @@ export class Primary {
     if (this.#state.kind !== 'new') throw new ProtocolInvariantError('a primary was started twice')
     if (this.#config.begin === 'live') {
       this.#state = { kind: 'alone' }
-      this.#running = true
+      this.#running = this.#mayRun()
       return
     }
     this.#state = { kind: 'claiming' }
@@ -162,8 +174,9 @@ export class Primary {
       return
     }
     this.#beat(state.bond, nowMs)
-    this.#throttle(this.#lag.sample(state.bond.lagMs(nowMs), nowMs))
+    this.#lag.sample(state.bond.work, nowMs)
     this.#release(nowMs)
+    if (this.#patience.tick(this.#lag.share, state.bond.lagMs(nowMs), nowMs)) this.#lost('too-slow', nowMs)
   }
 
   #beat(bond: Bond, nowMs: number): void {
@@ -186,12 +199,16 @@ export class Primary {
       case 'bye-ack':
         this.#confirmed(connection, message.reason)
         return
+      case 'control-ack':
+        this.#controlAcknowledged(message.number, nowMs)
+        return
       case 'bye':
         this.#lost(message.reason === 'diverged' ? 'diverged' : 'operation', nowMs)
         return
       case 'hello':
       case 'frame':
       case 'bind':
+      case 'control':
         this.#lost('protocol', nowMs)
         return
     }
@@ -218,9 +235,12 @@ export class Primary {
       bond.sent(frame, nowMs)
       this.#sendFrame(connection, frame)
     }
+    // Before it is bound: who may take over knows how the machine is to be found.
+    if (this.#control.state !== UNCONTROLLED) this.#send(connection, this.#control.message)
     // This binds: from here on the backup may contend, so no other may be taken without arbitration.
     this.#send(connection, { kind: 'bind', sequence: this.#gate.releasedSequence })
     this.#state = { kind: 'protected', bond }
+    this.#patience = new Patience()
     this.#report({ type: 'protected', generation: this.#generation, backup: bond.backup })
     this.#beat(bond, nowMs)
     if (admission === null) this.#effects.push({ kind: 'go-live', generation: this.#generation })
@@ -303,6 +323,7 @@ export class Primary {
       this.#lost('protocol', nowMs)
       return
     }
+    this.#lag.acknowledged(bond.work.waitingMs)
     this.#release(nowMs)
   }
 
@@ -334,7 +355,7 @@ export class Primary {
     this.#report({ type: 'lost-backup', generation: this.#generation, cause, detectionMs })
     this.#effects.push({ kind: 'close-channel', connection: bond.connection })
     this.#state = { kind: 'arbitrating', intent: this.#intent() }
-    this.#throttle(this.#lag.lift())
+    this.#lag.lift()
     this.#contend(this.#generation + 1, nowMs)
   }
 
@@ -379,7 +400,8 @@ export class Primary {
     this.#state = { kind: 'alone' }
     this.#effects.push({ kind: 'go-live', generation: this.#generation })
     this.#report({ type: 'unprotected', generation: this.#generation, arbitrationMs })
-    this.#throttle(this.#lag.lift())
+    this.#lag.lift()
+    this.#confirmControl()
     this.#releaseThrough(this.#gate.lastSequence)
     if (this.#powerOff) this.#end('power-off')
   }
@@ -416,8 +438,30 @@ export class Primary {
     this.#effects.push({ kind: 'send', connection, message })
   }
 
-  #throttle(share: number | null): void {
-    if (share !== null) this.#effects.push({ kind: 'throttle', share })
+  /** Takes effect here at once; it is done when it would survive a takeover. */
+  #controlled(change: Partial<ControlState>): void {
+    if (this.#powerOff || !this.#control.change(change)) return
+    const state = this.#state
+    if (state.kind === 'protected') this.#send(state.bond.connection, this.#control.message)
+    else if (state.kind !== 'closing' && state.kind !== 'arbitrating') this.#confirmControl()
+  }
+
+  #controlAcknowledged(number: number, nowMs: number): void {
+    const verdict = this.#control.acknowledged(number)
+    if (verdict === 'nonsense') this.#lost('protocol', nowMs)
+    // While an explicit operation ends the pair, what the ended backup knew says nothing about who goes on.
+    else if (verdict === 'newest' && this.#state.kind === 'protected') this.#confirmControl()
+  }
+
+  #confirmControl(): void {
+    for (const report of this.#control.confirm(this.#generation)) this.#report(report)
+  }
+
+  #adjustShare(): void {
+    const share = Math.min(this.#lag.throttled, this.#control.state.shareMax)
+    if (this.#state.kind === 'ended' || share === this.#share) return
+    this.#share = share
+    this.#effects.push({ kind: 'throttle', share })
   }
 
   #adjustRunning(): void {
@@ -430,7 +474,7 @@ export class Primary {
 
   #mayRun(): boolean {
     const state = this.#state
-    if (this.#powerOff || this.#shouldStall()) return false
+    if (this.#powerOff || this.#control.state.paused || this.#shouldStall()) return false
     if (state.kind === 'closing') return state.operation === 'unprotect'
     // While it arbitrates it may be void already: what it ran would be for nothing, and a guest that waits out an
     // unreachable store asleep does not see its own peers time out.

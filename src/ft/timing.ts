@@ -67,7 +67,10 @@ export const ARBITRATION_RETRY_MS_MAX = 320
 /** An attempt without an answer for this long is followed by another; both answers, if they come, are true. */
 export const ARBITRATION_ATTEMPT_MS_MAX = 1_000
 
-/** Execution lag above which the primary is slowed down (the paper's 1 s). */
+/** Execution lag that a slow backup is held below, by slowing the primary down (the paper's 1 s). */
 export const LAG_LIMIT_MS = 1_000
-/** How often the primary's share of CPU is adjusted: longer than the lag takes to show the last adjustment. */
+/** How often the primary's share of CPU is adjusted: long enough to measure the backup's speed in, short beside the lag. */
 export const LAG_INTERVAL_MS = 100
+
+/** A backup that starves its primary for this long is given up: longer than a host is busy with a start or a backup of its own. */
+export const TOO_SLOW_MS_MAX = 30_000

@@ -52,7 +52,7 @@ export class BackupShell implements Shell {
     const sequence = protocolSequence(report.sequence)
     const outputs = report.outputs.filter(isVisible)
     this.#parts.held.hold(sequence, outputs, monotonicMs())
-    this.#events.post({ kind: 'frame-executed', frame: frameInfo(sequence, report.byteLength, outputs) })
+    this.#events.post({ kind: 'frame-executed', frame: frameInfo(sequence, report.byteLength, outputs, 0) })
   }
 
   channelOpened(connection: number): void {
@@ -89,8 +89,12 @@ export class BackupShell implements Shell {
     if (operation === 'stop') this.#events.post({ kind: 'operation', operation })
   }
 
+  control(): void {
+    // It is the primary's to pause and to limit; this replica learns of it in the stream.
+  }
+
   status(): ShellStatus {
-    const { state, generation, primary } = this.#backup.status()
+    const { state, generation, primary, control } = this.#backup.status()
     const phases = {
       new: 'starting',
       joining: 'starting',
@@ -106,7 +110,7 @@ export class BackupShell implements Shell {
     // Before it is bound it follows, but may not take over.
     const isStarting = phase === 'starting' || (state === 'following' && primary === null)
     const protection = isStarting ? 'starting' : phase === 'replaying' ? 'protected' : 'unprotected'
-    return { role: 'backup', phase, generation, protection, peer: primary, lagMs: null }
+    return { role: 'backup', phase, generation, protection, peer: primary, lagMs: null, share: 1, ...control }
   }
 
   gauges(): ShellGauges {
@@ -150,7 +154,7 @@ export class BackupShell implements Shell {
         outside.goLive(effect.generation)
         metrics.tookOver()
         cpu.send({ kind: 'go-live' })
-        return wentLive(effect.generation, effect.sequence)
+        return wentLive(effect.generation, effect.sequence, effect.control)
       case 'reissue-disk-io':
         // The CPU thread answers `go-live` with what is pending; that is asked for again then.
         return

@@ -4,10 +4,14 @@ import { checked, type Route, type UpgradeRoute } from '../control/server.ts'
 import { cloneOrderSchema } from './config.ts'
 import { ReplicaError } from './errors.ts'
 import type { Replica } from './replica.ts'
+import { limitSchema } from './status.ts'
 
 const saveSchema = z.object({ path: z.string().min(1).max(4096) })
 
 const stopSchema = z.object({ graceMs: z.int().min(0).max(600_000) })
+
+/** At a hundredth a second of log takes minutes: slow enough for any test. */
+const replayShareSchema = z.object({ share: z.number().min(0.01).max(1) })
 
 export function replicaRoutes(replica: Replica): [Route[], UpgradeRoute[]] {
   return [
@@ -40,6 +44,19 @@ export function replicaRoutes(replica: Replica): [Route[], UpgradeRoute[]] {
         method: 'POST',
         path: '/v1/save',
         handle: ({ body }) => replica.save(checked(saveSchema, body).path),
+      },
+      { method: 'POST', path: '/v1/pause', handle: () => replica.control({ paused: true }) },
+      { method: 'POST', path: '/v1/resume', handle: () => replica.control({ paused: false }) },
+      {
+        method: 'POST',
+        path: '/v1/limit',
+        handle: ({ body }) => replica.control({ shareMax: checked(limitSchema, body).share }),
+      },
+      {
+        // For tests and measurements: a backup that cannot keep up.
+        method: 'POST',
+        path: '/v1/replay-share',
+        handle: ({ body }) => replica.slowDown(checked(replayShareSchema, body).share),
       },
     ],
     [

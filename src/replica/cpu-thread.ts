@@ -16,12 +16,14 @@ import { ringDoorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
 import { LiveCpu } from './live-cpu.ts'
 import { releaseImages, reloadBoot } from './machine-source.ts'
+import { Pacer } from './pacer.ts'
 import { PendingRequests } from './pending-requests.ts'
 import { lowerThisThread } from './priority.ts'
 import { ReplayCpu } from './replay-cpu.ts'
 import { RingReader, RingWriter } from './ring.ts'
 import { SlicePolicy } from './slice-policy.ts'
 import {
+  CpuControls,
   CpuCounters,
   type CpuReport,
   type CpuThreadData,
@@ -29,10 +31,8 @@ import {
   encodeReport,
   monotonicMs,
   type PreparedThreadData,
+  threadCpuMs,
 } from './thread-messages.ts'
-
-/** A throttled machine sleeps in naps no longer than this, so that it still answers. */
-const THROTTLE_NAP_MS_MAX = 50
 
 class CpuThread {
   readonly #machine: Machine
@@ -42,14 +42,15 @@ class CpuThread {
   readonly #firstInputs: readonly MachineInput[]
   readonly #pending = new PendingRequests()
   readonly #clock = new ClockFollower()
-  readonly #nap = new Int32Array(new SharedArrayBuffer(4))
+  readonly #controls: CpuControls
+  readonly #livePacer = new Pacer()
+  readonly #replayPacer = new Pacer()
   #inputs: MachineInput[] = []
   #inputBytes = 0
   #live: LiveCpu | null = null
   #replay: ReplayCpu | null = null
   #policy: SlicePolicy | null = null
   #running = false
-  #share = 1
   /** A clone is wanted as soon as the log has begun. */
   #cloneWanted = false
   #clone: CloneProducer | null = null
@@ -60,6 +61,7 @@ class CpuThread {
     this.#commands = new RingReader(data.commands)
     this.#reports = reports
     this.#counters = new CpuCounters(data.counters)
+    this.#controls = new CpuControls(data.controls)
     this.#firstInputs = data.firstInputs
     if (isSavable(machine)) for (const request of machine.pendingRequests()) this.#pending.output(request)
     if (data.live) this.#goLive(cursor, machine.guestClock())
@@ -76,6 +78,11 @@ class CpuThread {
       const gave = this.#givePiece()
       if (this.#live === null || !this.#running || this.#clone?.mustWait) {
         if (!gave) this.#commands.wait()
+        continue
+      }
+      const napMs = this.#livePacer.waitMs(monotonicMs(), this.#inputs.length > 0)
+      if (napMs > 0) {
+        if (!gave) this.#commands.wait(napMs)
         continue
       }
       if (this.#inputs.length === 0) {
@@ -128,7 +135,9 @@ class CpuThread {
     }
     const inputs = this.#inputs
     this.#dropInputs()
+    const cpuMs = threadCpuMs()
     const slice = live.slice(inputs, () => !this.#commands.empty)
+    const workMs = threadCpuMs() - cpuMs
     for (const input of inputs) this.#pending.input(input)
     for (const output of slice.outputs) this.#pending.output(output)
     this.#count()
@@ -137,12 +146,10 @@ class CpuThread {
       sequence: slice.sequence,
       bytes: slice.bytes,
       outputs: slice.outputs,
+      workMs,
       framesTaken: inputs.filter((input) => input.kind === 'net-rx').length,
     })
-    if (this.#share < 1) {
-      const napMs = Math.min(THROTTLE_NAP_MS_MAX, (slice.elapsedMs * (1 - this.#share)) / this.#share)
-      Atomics.wait(this.#nap, 0, 0, napMs)
-    }
+    this.#livePacer.worked(workMs, monotonicMs())
   }
 
   #dropInputs(): void {
@@ -171,7 +178,7 @@ class CpuThread {
           if (!command.run) return
           break
         case 'throttle':
-          this.#share = command.share
+          this.#livePacer.share = command.share
           break
         case 'clone':
           this.#cloneWanted = true
@@ -196,7 +203,9 @@ class CpuThread {
   #replayFrame(bytes: Uint8Array, arrivedMs: number): void {
     if (this.#replay === null)
       throw new ReplicaError('MACHINE_FAILED', 'A live machine was sent a log frame.')
+    const cpuMs = threadCpuMs()
     const slice = this.#replay.replay(bytes)
+    this.#slowDown(threadCpuMs() - cpuMs)
     this.#clock.frameArrived(slice.clock, arrivedMs)
     for (const input of slice.inputs) this.#pending.input(input)
     for (const output of slice.outputs) this.#pending.output(output)
@@ -207,6 +216,16 @@ class CpuThread {
       byteLength: bytes.length,
       outputs: slice.outputs,
     })
+  }
+
+  /** Makes this backup as slow as a measurement wants it to be. */
+  #slowDown(workMs: number): void {
+    const share = this.#controls.replayShare
+    const nowMs = monotonicMs()
+    this.#replayPacer.share = share
+    this.#replayPacer.worked(workMs, nowMs)
+    const napMs = this.#replayPacer.waitMs(nowMs)
+    if (napMs > 0) this.#controls.waitForChange(share, napMs)
   }
 
   #takeOver(): void {

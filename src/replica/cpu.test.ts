@@ -131,6 +131,40 @@ test('a live machine that is idle or told to stop runs no slices', async () => {
   expect(monotonicMs() - startMs).toBeGreaterThan(150)
 })
 
+/** Throttled to this a machine naps for hours: only being woken ends that. */
+const HARDLY_ANY = 1e-6
+
+test('a throttled machine that naps is woken by a new share, and an input need not wait for the end of a nap', async () => {
+  const { cpu, reports, until } = start(true)
+  cpu.send({ kind: 'throttle', share: HARDLY_ANY })
+  cpu.send({ kind: 'run', run: true })
+  await until((all) => all.find((r) => r.kind === 'recorded'))
+  // Its time is used up far in advance by now: an input waits like everything else.
+  cpu.send({ kind: 'input', input: { kind: 'net-rx', nic: 0, frame: echoRequest(guest, client, 1) } })
+  expect(replyIn(reports, 1)).toBeUndefined()
+  cpu.send({ kind: 'throttle', share: 1 })
+  await until((all) => replyIn(all, 1))
+  cpu.send({ kind: 'throttle', share: 0.9 })
+  cpu.send({ kind: 'input', input: { kind: 'net-rx', nic: 0, frame: echoRequest(guest, client, 2) } })
+  await until((all) => replyIn(all, 2))
+})
+
+test('a backup that is made slow replays the same, and is fast again as soon as it may be', async () => {
+  const primary = start(true)
+  primary.cpu.send({ kind: 'run', run: true })
+  primary.cpu.send({ kind: 'input', input: { kind: 'net-rx', nic: 0, frame: echoRequest(guest, client, 1) } })
+  await primary.until((reports) => replyIn(reports, 1))
+  await primary.cpu.end()
+  const frames = primary.reports.filter((report) => report.kind === 'recorded')
+  const backup = start(false)
+  backup.cpu.controls.replayShare = HARDLY_ANY
+  for (const { bytes } of frames) backup.cpu.send({ kind: 'frame', bytes, arrivedMs: monotonicMs() })
+  await backup.until((reports) => reports.find((r) => r.kind === 'ready'))
+  expect(backup.reports.some((r) => r.kind === 'replayed')).toBe(false)
+  backup.cpu.controls.replayShare = 1
+  await backup.until((reports) => replyIn(reports, 1))
+})
+
 test('a machine that cannot be made is reported with a code', async () => {
   const reports: CpuReport[] = []
   const cpu = Cpu.start({

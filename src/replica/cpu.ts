@@ -11,6 +11,7 @@ import { createRing, RingReader, RingWriter } from './ring.ts'
 import {
   COMMAND_RING_BYTES,
   type CpuCommand,
+  CpuControls,
   CpuCounters,
   type CpuReport,
   type CpuThreadData,
@@ -54,6 +55,7 @@ export function prepareThread(machineModule: string): Worker {
 
 export class Cpu {
   readonly counters: CpuCounters
+  readonly controls: CpuControls
   readonly #worker: Worker
   readonly #commands: RingWriter
   readonly #reports: RingReader
@@ -81,10 +83,12 @@ export class Cpu {
       reports: createRing(REPORT_RING_BYTES),
       doorbellFd: this.#doorbell.writeFd,
       counters: CpuCounters.create(),
+      controls: CpuControls.create(),
     }
     this.#commands = new RingWriter(data.commands)
     this.#reports = new RingReader(data.reports)
     this.counters = new CpuCounters(data.counters)
+    this.controls = new CpuControls(data.controls)
     this.#drain()
     const transferList = options.machine === null ? [] : imageBuffers(options.machine)
     if (options.thread != null) {

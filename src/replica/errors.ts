@@ -13,6 +13,8 @@ export const REPLICA_ERRORS = {
   CLONE_REFUSED: 'Look at `understudy events`: the message says what the other side did not like.',
   CLONE_NOT_POSSIBLE: 'Wait until the virtual machine runs alone: only then can it be cloned.',
   CLONE_BROKEN: 'The virtual machine runs on as before; it is cloned again when a host is there.',
+  NOT_LIVE: 'Look at `understudy ps` for where it is live, and try again.',
+  NOT_A_BACKUP: 'Ask the replica that `understudy info` calls the backup.',
   CHANNEL_NONSENSE: 'Check that only replicas of one virtual machine connect to this port.',
   EVENT_LOST: 'Check that the state directory of the host is writable and its disk not full.',
   LISTEN_FAILED: 'Check that the loopback interface is up and that file descriptors are left.',

@@ -1,4 +1,5 @@
 /** Carries out what the protocol decides for the replica whose machine is live. */
+import { type ControlState, UNCONTROLLED } from '../ft/control.ts'
 import type { ChannelMessage, Heartbeat } from '../ft/messages.ts'
 import { Primary } from '../ft/primary.ts'
 import type { PrimaryConfig, PrimaryEffect, PrimaryEvent, PrimaryReport } from '../ft/primary-events.ts'
@@ -25,10 +26,17 @@ export class PrimaryShell implements Shell {
   /** The frame that is being recorded: what is released meanwhile was never held. */
   #recording = 0
 
-  constructor(parts: ReplicaParts, begin: PrimaryConfig['begin'], generation: number, sequence: number) {
+  /** `control` is what explicit operations have made of a machine that is live already. */
+  constructor(
+    parts: ReplicaParts,
+    begin: PrimaryConfig['begin'],
+    generation: number,
+    sequence: number,
+    control: ControlState = UNCONTROLLED,
+  ) {
     this.#parts = parts
     const { vm, replica } = parts.config
-    this.#primary = new Primary({ vm, replica, begin, generation, sequence })
+    this.#primary = new Primary({ vm, replica, begin, generation, sequence, control })
   }
 
   start(): void {
@@ -57,7 +65,8 @@ export class PrimaryShell implements Shell {
     logVolume.frames += 1
     logVolume.bytes += report.bytes.length
     this.#recorded.set(sequence, report.bytes)
-    this.#events.post({ kind: 'frame-recorded', frame: frameInfo(sequence, report.bytes.length, outputs) })
+    const frame = frameInfo(sequence, report.bytes.length, outputs, report.workMs)
+    this.#events.post({ kind: 'frame-recorded', frame })
     this.#recording = 0
     if (!this.#keepsFrames) this.#recorded.delete(sequence)
     // Without a backup there is nothing to be safe with: what was taken in is as safe as the machine itself.
@@ -90,8 +99,12 @@ export class PrimaryShell implements Shell {
     this.#events.post({ kind: 'operation', operation })
   }
 
+  control(change: Partial<ControlState>): void {
+    this.#events.post({ kind: 'control', change })
+  }
+
   status(): ShellStatus {
-    const { state, generation, backup, lagMs } = this.#primary.status(monotonicMs())
+    const { state, generation, backup, lagMs, share, control } = this.#primary.status(monotonicMs())
     const phases = {
       new: 'starting',
       claiming: 'starting',
@@ -104,7 +117,7 @@ export class PrimaryShell implements Shell {
     } as const
     const phase = phases[state]
     const protection = state === 'protected' ? 'protected' : phase === 'starting' ? 'starting' : 'unprotected'
-    return { role: 'primary', phase, generation, protection, peer: backup, lagMs }
+    return { role: 'primary', phase, generation, protection, peer: backup, lagMs, share, ...control }
   }
 
   gauges(): ShellGauges {

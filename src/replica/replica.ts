@@ -4,6 +4,7 @@
  */
 import type { Logger } from 'pino'
 import { ControlServer } from '../control/server.ts'
+import { type ControlState, UNCONTROLLED } from '../ft/control.ts'
 import { rarpAnnouncement } from '../net/announce.ts'
 import { loadIdentity } from '../security/identity.ts'
 import { checkReach } from '../security/links.ts'
@@ -152,7 +153,7 @@ export class Replica {
       testAndSet: (generation, winner) => testAndSet(this.#store!, config.vm, generation, winner),
       event: (type, details) => this.#event(type, details),
       admitted: (isBackup) => this.#sender?.admitted(isBackup),
-      wentLive: (generation, sequence) => this.#wentLive(generation, sequence),
+      wentLive: (generation, sequence, control) => this.#wentLive(generation, sequence, control),
       end: (reason) => void this.#end(reason, 0),
     }
     if (!config.cloned) this.#shell = this.#firstShell(this.#parts)
@@ -221,7 +222,16 @@ export class Replica {
   /** Of a clone that has not heard from its source yet. */
   #awaitingStatus(): ShellStatus {
     const { role, generation } = this.#config
-    return { role, phase: 'starting', generation, protection: 'starting', peer: null, lagMs: null }
+    return {
+      role,
+      phase: 'starting',
+      generation,
+      protection: 'starting',
+      peer: null,
+      lagMs: null,
+      share: 1,
+      ...UNCONTROLLED,
+    }
   }
 
   metrics(): ReplicaMetricsAnswer {
@@ -245,7 +255,9 @@ export class Replica {
   /** Lets the guest shut down by itself if it can within `graceMs`; else, or with 0, its power is cut. */
   stop(graceMs: number): void {
     const pieces = this.#config.powerOffInput
-    const live = this.#shell?.status().phase === 'running'
+    const status = this.#shell?.status()
+    // A guest that is paused cannot shut down by itself.
+    const live = status?.phase === 'running' && !status.paused
     if (graceMs > 0 && pieces !== null && live) {
       this.#typePowerOff(pieces, 0)
       setTimeout(() => this.#drive((shell) => shell.operation('stop')), graceMs)
@@ -333,6 +345,26 @@ export class Replica {
     else this.#drive((shell) => shell.operation('unprotect'))
   }
 
+  /**
+   * Pauses, resumes or limits the machine that is live here; it is done when the status says so. Throws NOT_LIVE.
+   */
+  control(change: Partial<ControlState>): void {
+    if (this.#shell?.status().phase !== 'running') {
+      throw new ReplicaError('NOT_LIVE', 'The machine is not live in this replica.')
+    }
+    this.#drive((shell) => shell.control(change))
+  }
+
+  /**
+   * Makes a backup replay at this share of its speed, above 0 up to 1: for tests and measurements of a slow one. Throws NOT_A_BACKUP.
+   */
+  slowDown(share: number): void {
+    if (this.#shell?.status().role !== 'backup') {
+      throw new ReplicaError('NOT_A_BACKUP', 'This replica does not replay a log.')
+    }
+    this.#parts!.cpu.controls.replayShare = share
+  }
+
   failover(): void {
     this.#drive((shell) => shell.operation('failover'))
   }
@@ -376,8 +408,8 @@ export class Replica {
     this.#drive((shell) => shell.cpuReported(report))
   }
 
-  #wentLive(generation: number, sequence: number): void {
-    this.#shell = new PrimaryShell(this.#parts!, 'live', generation, sequence)
+  #wentLive(generation: number, sequence: number, control: ControlState): void {
+    this.#shell = new PrimaryShell(this.#parts!, 'live', generation, sequence, control)
     this.#shell.start()
     this.#log?.discard()
     this.#log = null

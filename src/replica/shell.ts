@@ -2,6 +2,7 @@
  * What the shells of a primary and of a backup have in common: they feed the pure protocol of `src/ft` with what
  * happens, at the time it happens, and carry out what it asks for.
  */
+import type { ControlState } from '../ft/control.ts'
 import type { ChannelMessage, FrameInfo, Heartbeat, TestAndSetOutcome } from '../ft/messages.ts'
 import type { ChannelSockets } from './channel.ts'
 import type { ReplicaConfig } from './config.ts'
@@ -30,7 +31,7 @@ export interface ReplicaParts {
   /** A replica that was to become the backup is it now, or was given up. */
   admitted(isBackup: boolean): void
   /** The backup won and its machine is live: from here on another shell drives this replica. */
-  wentLive(generation: number, sequence: number): void
+  wentLive(generation: number, sequence: number, control: ControlState): void
   /** Ends the process in good order. */
   end(reason: string): void
 }
@@ -38,7 +39,7 @@ export interface ReplicaParts {
 /** What a shell tells of the replica's status. */
 export type ShellStatus = Pick<
   ReplicaStatus,
-  'role' | 'phase' | 'generation' | 'protection' | 'peer' | 'lagMs'
+  'role' | 'phase' | 'generation' | 'protection' | 'peer' | 'lagMs' | 'share' | 'paused' | 'shareMax'
 >
 
 /** What a shell tells for the metrics. */
@@ -54,6 +55,8 @@ export interface Shell {
   channelClosed(connection: number): void
   heartbeat(heartbeat: Heartbeat): void
   operation(operation: 'stop' | 'failover' | 'unprotect'): void
+  /** Pauses, resumes or limits a machine that is live here; nothing happens to one that is not. */
+  control(change: Partial<ControlState>): void
   status(): ShellStatus
   gauges(): ShellGauges
 }
@@ -68,6 +71,7 @@ export function frameInfo(
   sequence: number,
   byteLength: number,
   outputs: readonly VisibleOutput[],
+  workMs: number,
 ): FrameInfo {
   return {
     sequence,
@@ -75,6 +79,7 @@ export function frameInfo(
     outputs: outputs.length,
     outputBytes: bytesOf(outputs),
     powerOff: outputs.some((output) => output.kind === 'power' && output.action === 'off'),
+    workMs,
   }
 }
 

@@ -1,5 +1,6 @@
-/** What a replica tells about itself on its control socket. */
+/** What a replica tells about itself on its control socket, and what it takes from there. */
 import { z } from 'zod'
+import { CPU_LIMIT_MIN } from '../ft/control.ts'
 import { refusalCountsSchema } from '../security/refusals.ts'
 
 /**
@@ -8,6 +9,9 @@ import { refusalCountsSchema } from '../security/refusals.ts'
  * - `ended`: nothing more happens here; the process is about to exit.
  */
 export const PHASES = ['starting', 'running', 'replaying', 'contending', 'ended'] as const
+
+/** Upper bound of the share of a core that a machine may use. */
+export const limitSchema = z.object({ share: z.number().min(CPU_LIMIT_MIN).max(1) })
 
 export const replicaStatusSchema = z.object({
   vm: z.string(),
@@ -25,6 +29,12 @@ export const replicaStatusSchema = z.object({
   memoryBytes: z.int(),
   /** Execution lag of the backup as the primary sees it; null when there is no pair. */
   lagMs: z.number().nullable(),
+  /** Share of a core the machine may use now: less than 1 while a slow backup is waited for, or by a limit. */
+  share: z.number(),
+  /** It was paused, which the backup knows as well. */
+  paused: z.boolean(),
+  /** Upper bound of the share that was set, which the backup knows as well; 1 without. */
+  shareMax: z.number(),
   /** Instructions retired since power-on. */
   retired: z.number(),
   /** Guest time since power-on. */

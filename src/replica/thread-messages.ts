@@ -42,6 +42,8 @@ export type CpuReport =
       readonly sequence: number
       readonly bytes: Uint8Array
       readonly outputs: readonly MachineOutput[]
+      /** CPU time that the slice took, ms. */
+      readonly workMs: number
       /** How many network frames the slice took in. */
       readonly framesTaken: number
     }
@@ -125,6 +127,8 @@ export interface CpuThreadData {
   readonly doorbellFd: number
   /** Counters of `CpuCounters`. */
   readonly counters: SharedArrayBuffer
+  /** Of `CpuControls`. */
+  readonly controls: SharedArrayBuffer
 }
 
 /** Bytes of the rings. A command holds at most one frame (16 MiB) and a report a frame and its outputs. */
@@ -162,7 +166,49 @@ export class CpuCounters {
   }
 }
 
+/** Fixed point of a share in a word of shared memory. */
+const SHARE_ONE = 1_000_000
+
+/** What a CPU thread is told past its command ring, because it is to act at once whatever waits there. */
+export class CpuControls {
+  readonly #words: Int32Array
+
+  static create(): SharedArrayBuffer {
+    const shared = new SharedArrayBuffer(4)
+    new CpuControls(shared).replayShare = 1
+    return shared
+  }
+
+  constructor(shared: SharedArrayBuffer) {
+    this.#words = new Int32Array(shared)
+  }
+
+  /** The share of its speed at which a backup replays: below 1 only for tests and measurements of a slow one. */
+  get replayShare(): number {
+    return Atomics.load(this.#words, 0) / SHARE_ONE
+  }
+
+  set replayShare(share: number) {
+    Atomics.store(this.#words, 0, Math.max(1, Math.round(share * SHARE_ONE)))
+    Atomics.notify(this.#words, 0)
+  }
+
+  /** Sleeps for a time, or until the share is another than `share`. For the CPU thread, which may block. */
+  waitForChange(share: number, timeoutMs: number): void {
+    Atomics.wait(this.#words, 0, Math.round(share * SHARE_ONE), timeoutMs)
+  }
+}
+
 /** The host's monotonic clock in ms, the same in all threads of a process (`performance.now` is not). */
 export function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6
+}
+
+/**
+ * CPU time of this thread in ms. What a slice took of it, unlike the time that passed, is the same on a host that is busy
+ * with other things.
+ */
+export function threadCpuMs(): number {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1000
 }

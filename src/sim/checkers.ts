@@ -1,4 +1,5 @@
 import { Backup } from '../ft/backup.ts'
+import { type ControlState, UNCONTROLLED } from '../ft/control.ts'
 import { Primary } from '../ft/primary.ts'
 import type { CounterOutput, DiskWrite } from './counter-machine.ts'
 import type { Effect, ProtocolEvent, Replica } from './replica.ts'
@@ -14,8 +15,18 @@ export interface Violation {
     | 'acknowledged-input'
     | 'harmless-pause'
     | 'explicit-operation'
+    | 'control'
     | 'liveness'
   readonly detail: string
+}
+
+const CONTROL_REPORTS: ReadonlySet<string> = new Set(['paused', 'resumed', 'limited'])
+
+/** What explicit operations have made of a replica's machine, and would be found after its loss. */
+function controlOf(replica: Replica, goLive: Extract<Effect, { kind: 'go-live' }> | null): ControlState {
+  if (goLive !== null && 'control' in goLive) return goLive.control
+  if (!(replica.protocol instanceof Primary)) throw new Error(`${replica.name} is no primary`)
+  return replica.protocol.status(0).control
 }
 
 /**
@@ -37,6 +48,10 @@ export class Checkers {
   readonly #acknowledged = new Map<number, number>()
   /** Explicit operations that were completed: the VM is down by intention. */
   #down = false
+  /** How the next live machine may be found: as was last confirmed, or as an operation since then made it. */
+  #controls: ControlState[] = [UNCONTROLLED]
+  /** Slices that ended since a replica's machine was paused; none for one that is not. */
+  readonly #pausedSlices = new Map<Replica, number>()
 
   /**
    * @param replicas all there are; may grow.
@@ -73,14 +88,50 @@ export class Checkers {
   }
 
   /** A replica took one step; its effects are not carried out yet. */
-  stepped(replica: Replica, _event: ProtocolEvent, effects: readonly Effect[]): void {
+  stepped(replica: Replica, event: ProtocolEvent, effects: readonly Effect[]): void {
+    if (event.kind === 'control') this.#controlled(replica, event.change)
+    if (event.kind === 'frame-recorded') this.#ranSlice(replica)
     for (const effect of effects) {
-      if (effect.kind === 'go-live') this.#wentLive(replica, effect.generation)
-      else if (effect.kind === 'release-outputs') this.#released(replica, effect.throughSequence)
+      if (effect.kind === 'go-live') {
+        this.#wentLive(replica, effect.generation)
+        this.#wentLiveAs(replica, controlOf(replica, effect))
+      } else if (effect.kind === 'release-outputs') this.#released(replica, effect.throughSequence)
       else if (effect.kind === 'end' && (effect.reason === 'stopped' || effect.reason === 'power-off')) {
         this.#down = true
+      } else if (effect.kind === 'report' && CONTROL_REPORTS.has(effect.report.type)) {
+        if (this.#isNewest(replica)) this.#controls = [controlOf(replica, null)]
       }
     }
+  }
+
+  #isNewest(replica: Replica): boolean {
+    const newest = this.#newest()
+    return newest === null || newest.replica === replica
+  }
+
+  /** Invariant 7: a machine is found as paused and as limited as whoever did that was told. */
+  #wentLiveAs(replica: Replica, control: ControlState): void {
+    const { paused, shareMax } = control
+    if (!this.#controls.some((possible) => possible.paused === paused && possible.shareMax === shareMax)) {
+      const found = `${replica.name} went live as ${JSON.stringify(control)}`
+      this.#broken('control', `${found}, which may be ${JSON.stringify(this.#controls)}`)
+    }
+    this.#controls = [control]
+    if (paused && !this.#pausedSlices.has(replica)) this.#pausedSlices.set(replica, 1)
+  }
+
+  #controlled(replica: Replica, change: Partial<ControlState>): void {
+    if (this.#isNewest(replica)) this.#controls.push({ ...this.#controls.at(-1)!, ...change })
+    if (change.paused === true) this.#pausedSlices.set(replica, this.#pausedSlices.get(replica) ?? 0)
+    else if (change.paused === false) this.#pausedSlices.delete(replica)
+  }
+
+  /** A slice that is under way when its machine is paused ends; no other begins. */
+  #ranSlice(replica: Replica): void {
+    const slices = this.#pausedSlices.get(replica)
+    if (slices === undefined) return
+    this.#pausedSlices.set(replica, slices + 1)
+    if (slices > 0) this.#broken('control', `${replica.name} runs on although it is paused`)
   }
 
   /** Invariants 1, 3, 4 and 6 at the moment a machine goes live. */

@@ -1,4 +1,5 @@
 import { encodeMessage } from '../ft/channel-codec.ts'
+import type { ControlState } from '../ft/control.ts'
 import { encodeHeartbeat } from '../ft/heartbeat-codec.ts'
 import { PROTOCOL_VERSION } from '../ft/messages.ts'
 import type { Connection, Endpoint } from './connection.ts'
@@ -41,6 +42,10 @@ const FAULTS: readonly (readonly [weight: number, name: string, fault: Fault])[]
   [1, 'unprotect', (world) => operate(world, 'unprotect')],
   [1, 'failover', (world) => operate(world, 'failover')],
   [1, 'backup diverges', diverge],
+  [3, 'VM paused', (world) => control(world, { paused: true })],
+  [2, 'VM resumed', (world) => control(world, { paused: false })],
+  [2, 'VM limited', (world) => control(world, { shareMax: world.random.whole(1, 20) / 20 })],
+  [3, 'VM paused, and a fault just then', pauseAndFault],
   [1, 'power-off', (world) => primary(world).wantPowerOff()],
 ]
 const WEIGHTS = FAULTS.reduce((sum, [weight]) => sum + weight, 0)
@@ -85,6 +90,21 @@ function duration(world: World): number {
 
 function operate(world: World, operation: 'unprotect' | 'failover'): void {
   primary(world).process.deliver(() => primary(world).step({ kind: 'operation', operation }))
+}
+
+/** An operation on a machine that goes on existing. */
+function control(world: World, change: Partial<ControlState>): void {
+  primary(world).step({ kind: 'control', change })
+}
+
+/** The moment at which the backup is told is where it may not hear of it. */
+function pauseAndFault(world: World): void {
+  const live = primary(world)
+  control(world, { paused: true })
+  world.scheduler.after(world.random.magnitude(0.1, 8), () => {
+    if (world.random.chance(0.7)) live.kill(world.random.chance(0.5))
+    else live.process.pause(duration(world))
+  })
 }
 
 /** The backup finds that its state differs from the log's digest. */

@@ -151,7 +151,7 @@ describe.each(SEEDS)('seed %i', (seed) => {
     const story = begin(seed)
     story.world.network.cut('backup', 'primary')
     const before = story.world.outside.replies
-    runUntil(story.world, 1_000, () => stateOf(story.primary) === 'arbitrating')
+    runUntil(story.world, 1_000, () => stateOf(story.primary) !== 'protected')
     expect(story.world.outside.replies - before).toBeLessThanOrEqual(2)
     runUntil(story.world, 1_000, () => stateOf(story.primary) !== 'arbitrating')
     end(story, story.primary)

@@ -142,6 +142,11 @@ export class Replica implements Endpoint {
     return state === 'alone' && candidate === null && !this.machine.halted
   }
 
+  /** The replica that is to become its backup. */
+  get candidate(): string | null {
+    return this.#protocol instanceof Primary ? this.#protocol.status(0).candidate : null
+  }
+
   /** It is live, and its death would be the machine's. */
   get isUnprotected(): boolean {
     return this.#protocol instanceof Primary && this.#protocol.status(0).state === 'alone'
@@ -360,16 +365,17 @@ export class Replica implements Endpoint {
 
   // --- the machine ---
 
-  #goLive(effect: { readonly generation: number; readonly sequence?: number }): void {
+  #goLive(effect: Extract<Effect, { kind: 'go-live' }>): void {
     this.generation = effect.generation
     this.#wasBound = this.wasBound
     this.#world.outside.emit(this, { kind: 'claim', generation: effect.generation })
-    if (effect.sequence === undefined) return
+    if (!('sequence' in effect)) return
     this.#sequence = effect.sequence
     this.#logBuffer = []
     this.#liveFromOutput = this.machine.outputs
-    const identity = { vm: VM, generation: effect.generation, replica: this.name, sequence: effect.sequence }
-    this.#protocol = new Primary({ ...identity, begin: 'live' }, this.#world.rules)
+    const { generation, sequence, control } = effect
+    const identity = { vm: VM, generation, replica: this.name, sequence }
+    this.#protocol = new Primary({ ...identity, begin: 'live', control }, this.#world.rules)
     this.step({ kind: 'start' })
   }
 
@@ -389,11 +395,11 @@ export class Replica implements Endpoint {
   #slice(): void {
     if (!this.#run || this.#inSlice || this.#ended || this.machine.halted) return
     this.#inSlice = true
-    const sliceMs = this.#world.random.between(2, 12) / this.#share
-    this.process.timer(sliceMs, () => this.#endSlice())
+    const workMs = this.#world.random.between(2, 12)
+    this.process.timer(workMs / this.#share, () => this.#endSlice(workMs))
   }
 
-  #endSlice(): void {
+  #endSlice(workMs: number): void {
     this.#inSlice = false
     if (this.#ended) return
     const frame: CounterFrame = {
@@ -405,16 +411,17 @@ export class Replica implements Endpoint {
     }
     const payload = encodeCounterFrame(frame)
     this.#recorded.set(frame.sequence, payload)
-    const info = this.#execute(frame, payload.length)
+    const info = this.#execute(frame, payload.length, workMs)
     this.step({ kind: 'frame-recorded', frame: info })
     this.#slice()
   }
 
-  #execute(frame: CounterFrame, byteLength: number): FrameInfo {
+  #execute(frame: CounterFrame, byteLength: number, workMs: number): FrameInfo {
     const { sequence, powerOff } = frame
     const outputs = this.machine.execute(frame)
     if (outputs.length > 0) this.#held.push({ sequence, outputs })
-    return { sequence, byteLength, outputs: outputs.length, outputBytes: outputs.length * 64, powerOff }
+    const outputBytes = outputs.length * 64
+    return { sequence, byteLength, outputs: outputs.length, outputBytes, powerOff, workMs }
   }
 
   /** The backup's CPU: replays one frame after the other. */
@@ -425,7 +432,7 @@ export class Replica implements Endpoint {
       this.#replaying = false
       const frame = this.#logBuffer.shift()
       if (frame === undefined || this.#ended || !(this.#protocol instanceof Backup)) return
-      this.step({ kind: 'frame-executed', frame: this.#execute(frame, 0) })
+      this.step({ kind: 'frame-executed', frame: this.#execute(frame, 0, 0) })
       this.#replay()
     })
   }

@@ -47,7 +47,8 @@ describe('the checkers see the harm when a rule is switched off', () => {
     ['testAndSet', ['one-live-machine']],
     ['wholeFrame', ['output-requirement', 'acknowledged-input']],
     ['promise', ['harmless-pause']],
-    ['bind', ['output-requirement', 'acknowledged-input']],
+    // Who was not told that it may take over may not have been told either that the machine is paused.
+    ['bind', ['output-requirement', 'acknowledged-input', 'control']],
   ]
   test.each(cases)('%s', (rule, invariants) => {
     const outcome = firstViolation(1_000, { ...NO_INJECTION, [rule]: false })

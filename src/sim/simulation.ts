@@ -1,3 +1,4 @@
+import { UNCONTROLLED } from '../ft/control.ts'
 import type { Violation } from './checkers.ts'
 import { FAULTS_MS, planFaults } from './faults.ts'
 import { type Injection, NO_INJECTION, World } from './world.ts'
@@ -38,6 +39,7 @@ export function simulate(
     world.run(HEAL_MS)
   }
   restore(world)
+  resume(world)
   if (world.checkers.violation === null) {
     const before = world.outside.replies
     world.run(WATCH_MS)
@@ -56,12 +58,29 @@ export function simulate(
   }
 }
 
+/** A machine that is paused answers nobody, which is no fault: whoever paused it lets it go on. */
+function resume(world: World): void {
+  for (const replica of world.replicas) {
+    if (replica.alive && replica.serves) replica.step({ kind: 'control', change: UNCONTROLLED })
+  }
+}
+
 /** What a cluster does that has a spare host: clones until the machine has a backup again. */
 function restore(world: World): void {
   const untilMs = world.scheduler.nowMs + RESTORE_MS_MAX
   while (world.checkers.violation === null && world.scheduler.nowMs < untilMs) {
+    giveUpDeadCandidates(world)
     const alone = world.replicas.find(({ alive, isAlone }) => alive && isAlone)
     if (alone !== undefined) world.clone(alone, world.random.magnitude(1, TRANSFER_MS_MAX))
     world.run(RESTORE_LOOK_MS)
+  }
+}
+
+/** Who started a copy sees its host die, and says so: the primary itself would wait for it much longer. */
+function giveUpDeadCandidates(world: World): void {
+  for (const replica of world.replicas) {
+    const candidate = world.replicas.find(({ name }) => name === replica.candidate)
+    if (!replica.alive || candidate === undefined || candidate.alive) continue
+    replica.step({ kind: 'operation', operation: 'unprotect' })
   }
 }

@@ -43,7 +43,8 @@ export class World {
   readonly replicas: Replica[] = []
   readonly rules: Rules
   readonly #trace: ((line: string) => void) | null
-  readonly #replayMsMax: number
+  /** Longest that a backup takes for a frame. */
+  replayMsMax: number
   #connections = 0
 
   constructor(options: WorldOptions) {
@@ -55,7 +56,7 @@ export class World {
     const storeLatencyMsMax = options.storeLatencyMsMax ?? this.random.magnitude(1, 200)
     const storeLostAnswers = options.storeLostAnswers ?? this.random.pick([0, 0, 0.1, 0.4])
     this.store = new SimulatedStore(this.scheduler, this.random, storeLatencyMsMax, storeLostAnswers)
-    this.#replayMsMax = options.replayMsMax ?? this.random.magnitude(0.5, 25)
+    this.replayMsMax = options.replayMsMax ?? this.random.magnitude(0.5, 25)
     this.checkers = new Checkers(this.store, this.replicas, injection)
     this.outside = new Outside(this.scheduler, this.random, this.network, this.checkers, injection.fence)
   }
@@ -135,7 +136,7 @@ export class World {
 
   /** How long the backup's CPU takes for the next frame. */
   replayMs(): number {
-    return this.random.between(0.1, this.#replayMsMax)
+    return this.random.between(0.1, this.replayMsMax)
   }
 }
 
