@@ -18,7 +18,6 @@ export const EVENT_LINE_BYTES_MAX = 16 * 1024
  * - `refused`: a replica that did not fit called. `exited`: a replica process ended unexpectedly.
  * - `not-admitted`: a copy of a running machine did not become its backup. `failed`: the machine itself gave up.
  * - `placed`: a host was chosen for a replica, and why. `not-placed`: none will do. `moving`: a replica gives way, and why.
- * - `paused`, `resumed`: somebody stopped the machine for a while.
  * - `cloning`: a running machine is being copied for a new backup. `cloned`: the copy is the backup now.
  *   `clone-failed`: it is not, and the machine is alone as before.
  * - `host-joined`, `host-left`: a host came into the cluster, or is not heard of any more. `drained`: it carries no
@@ -46,8 +45,6 @@ export const EVENT_TYPES = [
   'placed',
   'not-placed',
   'moving',
-  'paused',
-  'resumed',
   'host-joined',
   'host-left',
   'drained',
