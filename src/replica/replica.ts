@@ -15,16 +15,17 @@ import { testAndSet } from './arbiter.ts'
 import { BackupShell } from './backup-shell.ts'
 import { ChannelSockets, type LinkAccess } from './channel.ts'
 import { CloneReceiver } from './clone-receiver.ts'
-import { CloneSender } from './clone-sender.ts'
 import type { CloneOrder, ReplicaConfig } from './config.ts'
 import { ConsoleHub } from './console-hub.ts'
 import { replicaRoutes } from './control-routes.ts'
 import { Cpu } from './cpu.ts'
 import { ReplicaError } from './errors.ts'
 import { type EventDetails, EventLog, type EventType } from './event-log.ts'
+import { roundedFigure, roundedFigures } from './figures.ts'
 import { HeartbeatSocket } from './heartbeat-socket.ts'
 import { HeldOutputs } from './held-outputs.ts'
 import { LogKeeper } from './log-keeper.ts'
+import { MachineCopies } from './machine-copies.ts'
 import { firstInputs, loadMachine } from './machine-source.ts'
 import { ReplicaMetrics, type ReplicaMetricsAnswer } from './metrics.ts'
 import { connectNetwork } from './network.ts'
@@ -34,7 +35,7 @@ import { raiseThread } from './priority.ts'
 import { logError } from './process-log.ts'
 import type { ReplicaParts, Shell, ShellStatus } from './shell.ts'
 import { PRODUCT_MACHINE, type Standby } from './standby.ts'
-import { type SavedState, StateSaver } from './state-saver.ts'
+import type { SavedState } from './state-saver.ts'
 import type { ReplicaStatus } from './status.ts'
 import type { CpuReport } from './thread-messages.ts'
 import { monotonicMs } from './thread-messages.ts'
@@ -56,11 +57,9 @@ export class Replica {
   #parts: ReplicaParts | null = null
   #shell: Shell | null = null
   #log: LogKeeper | null = null
-  /** While this machine is being cloned onto another host. */
-  #sender: CloneSender | null = null
+  #copies: MachineCopies | null = null
   /** While this replica is being made a clone. */
   #receiver: CloneReceiver | null = null
-  #saver: StateSaver | null = null
   #control: ControlServer | null = null
   #tickTimer: NodeJS.Timeout | null = null
   #tickMs = 0
@@ -152,10 +151,11 @@ export class Replica {
       metrics,
       testAndSet: (generation, winner) => testAndSet(this.#store!, config.vm, generation, winner),
       event: (type, details) => this.#event(type, details),
-      admitted: (isBackup) => this.#sender?.admitted(isBackup),
+      admitted: (isBackup) => this.#copies?.admitted(isBackup),
       wentLive: (generation, sequence, control) => this.#wentLive(generation, sequence, control),
       end: (reason) => void this.#end(reason, 0),
     }
+    this.#copies = new MachineCopies(this.#parts, access)
     if (!config.cloned) this.#shell = this.#firstShell(this.#parts)
     this.#control = await ControlServer.listen(config.controlSocket, ...replicaRoutes(this))
     this.#diagnostics.info({ role: config.role, generation: config.generation }, `started: ${config.role}`)
@@ -213,7 +213,7 @@ export class Replica {
       logBytes: logVolume.bytes,
       channelPort: this.#channelPort,
       clonePort: this.#receiver?.port ?? 0,
-      clone: this.#sender?.progress ?? null,
+      clone: this.#copies?.progress ?? null,
       heartbeatPort: heartbeats.port,
       refusals: this.#refusals.counts(),
     }
@@ -273,76 +273,26 @@ export class Replica {
     setTimeout(() => this.#typePowerOff(pieces, next), POWER_OFF_PIECE_MS)
   }
 
-  /**
-   * Clones the machine, which runs alone, onto the replica that waits for it there, and makes that its backup. Begins, and
-   * tells by the status and by events how it goes. Throws CLONE_NOT_POSSIBLE.
-   */
+  /** Clones the machine, which runs alone, onto another host (`machine-copies.ts`). Throws CLONE_NOT_POSSIBLE. */
   clone(order: CloneOrder): void {
-    const shell = this.#loneShell()
-    const { cpu, channels, heartbeats, metrics } = this.#parts!
-    const { peer, replica, pairKey } = order
-    this.#event('cloning', { to: peer.host, replica })
-    this.#sender = new CloneSender({
-      vm: this.#config.vm,
-      generation: shell.status().generation,
-      order,
-      access: this.#access,
-      cpu,
-      admit: ({ sequence }) => this.#drive(() => shell.admit(replica, sequence)),
-      call: () => {
-        heartbeats.useKey(Buffer.from(pairKey, 'hex'))
-        heartbeats.sendTo({ address: peer.address, port: peer.heartbeatPort })
-        channels.call(peer.address, peer.channelPort)
-      },
-      ended: (outcome, reason, figures) => {
-        this.#sender = null
-        const { durationMs, stopMsMax, sentBytes } = figures
-        metrics.cloneSent(sentBytes)
-        metrics.cloneEnded(outcome === 'cloned' ? { durationMs, guestStopMs: stopMsMax } : 'failed')
-        const to = { to: peer.host, ...rounded({ ...figures }) }
-        if (outcome === 'cloned') {
-          this.#event('cloned', to)
-          return
-        }
-        channels.callOff()
-        // Of a machine that is alone this only ends the waiting for the clone.
-        this.#drive(() => shell.operation('unprotect'))
-        this.#event('clone-failed', { ...to, detail: reason?.message ?? '' })
-      },
-    })
+    const shell = this.#shell
+    if (!(shell instanceof PrimaryShell)) {
+      throw new ReplicaError('CLONE_NOT_POSSIBLE', `${this.#config.vm} is not live here.`)
+    }
+    this.#copies!.clone(order, shell, (turn) => this.#drive(turn))
   }
 
   /** Writes the machine as of now into a snapshot file, while it goes on. Throws CLONE_NOT_POSSIBLE; rejects when it fails. */
-  async save(path: string): Promise<SavedState> {
-    const isLive = this.#shell?.status().phase === 'running'
-    if (!isLive || this.#sender !== null || this.#saver !== null) {
-      throw new ReplicaError('CLONE_NOT_POSSIBLE', 'The machine does not run here, or is being copied.')
+  save(path: string): Promise<SavedState> {
+    if (this.#shell?.status().phase !== 'running') {
+      throw new ReplicaError('CLONE_NOT_POSSIBLE', `${this.#config.vm} is not live here.`)
     }
-    this.#saver = new StateSaver(path, this.#parts!.cpu)
-    try {
-      return await this.#saver.saved
-    } finally {
-      this.#saver = null
-    }
-  }
-
-  #loneShell(): PrimaryShell {
-    const shell = this.#shell
-    const status = shell?.status()
-    const isAlone = status?.phase === 'running' && status.protection === 'unprotected'
-    if (!(shell instanceof PrimaryShell) || !isAlone || this.#sender !== null || this.#saver !== null) {
-      throw new ReplicaError(
-        'CLONE_NOT_POSSIBLE',
-        `${this.#config.vm} does not run here, is not alone, or is being copied.`,
-      )
-    }
-    return shell
+    return this.#copies!.save(path)
   }
 
   /** Lets the backup go, or gives up a clone that is being made. Resolves at once. */
   unprotect(): void {
-    if (this.#sender !== null) this.#sender.cancel()
-    else this.#drive((shell) => shell.operation('unprotect'))
+    if (!this.#copies!.cancelClone()) this.#drive((shell) => shell.operation('unprotect'))
   }
 
   /**
@@ -388,8 +338,7 @@ export class Replica {
       case 'clone-refused':
       case 'clone-begun':
       case 'clone-piece':
-        this.#sender?.reported(report)
-        this.#saver?.reported(report)
+        this.#copies?.reported(report)
         return
       case 'live':
         for (const request of report.pending) this.#parts?.outside.answer(request)
@@ -445,7 +394,7 @@ export class Replica {
     const { drainMs, ...rest } = details
     const goLiveMs = Number(drainMs) + monotonicMs() - sinceMs
     this.#goingLive = null
-    this.#append('went-live', { ...rounded(rest), goLiveMs: round(goLiveMs) })
+    this.#append('went-live', { ...roundedFigures(rest), goLiveMs: roundedFigure(goLiveMs) })
   }
 
   async #end(reason: string, code: number): Promise<void> {
@@ -453,8 +402,7 @@ export class Replica {
     this.#diagnostics.info({ reason }, `ended: ${reason}`)
     this.#ended = true
     if (reason !== 'diverged') this.#log?.discard()
-    this.#sender?.cancel()
-    this.#saver?.cancel()
+    this.#copies?.end()
     this.#receiver?.close()
     this.#parts?.channels.end()
     this.#parts?.outside.close()
@@ -478,13 +426,3 @@ export class Replica {
 
 /** The last messages on channel and terminals get into the kernel's buffers in this time. */
 const FLUSH_MS = 50
-
-function round(ms: number): number {
-  return Math.round(ms * 100) / 100
-}
-
-function rounded(details: EventDetails): EventDetails {
-  return Object.fromEntries(
-    Object.entries(details).map(([name, value]) => [name, typeof value === 'number' ? round(value) : value]),
-  )
-}
