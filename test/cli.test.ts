@@ -66,6 +66,7 @@ test.each([
   'host drain',
   'host undrain',
   'pause',
+  'restart',
   'resume',
   'limit',
   'image build',

@@ -51,16 +51,26 @@ export async function startRedisGuest(
     protect: options.protect ?? true,
   })
   const port = publish[0].hostPort
+  const counter = await countingClient(port, options.onAnswer, () => world.logs(name))
+  return { vm: await world.cluster.status(name), port, counter }
+}
+
+/** Resolves when a client counts in the Redis behind a port; `describe` says what was wrong when none ever does. */
+export async function countingClient(
+  port: number,
+  onAnswer: RedisGuestOptions['onAnswer'] = undefined,
+  describe: () => string = () => '',
+): Promise<RedisCounter> {
   const deadlineMs = performance.now() + BOOT_MS_MAX
   for (;;) {
-    const counter = new RedisCounter(port, 'count', COUNT_INTERVAL_MS, options.onAnswer ?? null)
+    const counter = new RedisCounter(port, 'count', COUNT_INTERVAL_MS, onAnswer ?? null)
     const counts = await counter.start().then(
       () => true,
       () => false,
     )
-    if (counts) return { vm: await world.cluster.status(name), port, counter }
+    if (counts) return counter
     counter.stop()
-    if (performance.now() > deadlineMs) throw new Error(`${name} did not boot:\n${world.logs(name)}`)
+    if (performance.now() > deadlineMs) throw new Error(`nobody answers on port ${port}:\n${describe()}`)
     await sleep(CONNECT_INTERVAL_MS)
   }
 }

@@ -10,7 +10,7 @@ import { startAgent } from '../src/cluster/lifecycle.ts'
 import type { VmStatus } from '../src/cluster/vm-status.ts'
 import { buildImage } from '../src/image/build.ts'
 import type { OpenedImage } from '../src/image/directory.ts'
-import { countOn, type RedisGuest, startRedisGuest } from './redis-guest.ts'
+import { countingClient, countOn, type RedisGuest, startRedisGuest } from './redis-guest.ts'
 import { TestCluster } from './test-cluster.ts'
 
 const IMAGE = 'tiny'
@@ -117,6 +117,32 @@ test('primary and backup are moved to where they are wished, and away from a hos
     expect([drained.primary?.host, drained.backup?.host]).not.toContain(vm.backup!.host)
     await world.cluster.undrain(vm.backup!.host)
   })
+})
+
+test('a machine that is restarted boots again, with its backup, and while it is cloned as well', async () => {
+  const guest = await startRedisGuest(world, image, 'again', { protect: false })
+  guest.counter.stop()
+  try {
+    let isPressed = false
+    await world.cluster.protect('again', ({ clone }) => {
+      if (isPressed || clone?.phase !== 'sending') return
+      isPressed = true
+      void world.cluster.restart('again')
+    })
+    await world.event('again', 'restarted')
+    await world.cluster.restart('again')
+    const { primary } = await world.cluster.status('again')
+    // What the guest held is gone: its counter begins anew, and outlives the primary.
+    const counter = await countingClient(guest.port)
+    await countOn(counter, 20)
+    process.kill(primary!.pid, 'SIGKILL')
+    await countOn(counter, 50)
+    expect(counter.report, world.logs('again')).toMatchObject({ wrong: 0, broken: 0 })
+    expect((await world.events()).filter(({ vm, type }) => vm === 'again' && type === 'diverged')).toEqual([])
+    counter.stop()
+  } finally {
+    await world.cluster.remove('again', { force: true })
+  }
 })
 
 test('a machine that is saved while it counts goes on in another from where it was', async () => {

@@ -24,7 +24,7 @@ type Register = (program: Command) => void
 const GROUPS: readonly { readonly verbs: string; readonly load: () => Promise<Register> }[] = [
   { verbs: 'up down', load: async () => (await import('./cluster-verbs.ts')).registerClusterVerbs },
   {
-    verbs: 'stop rm failover pause resume limit run ps info',
+    verbs: 'stop rm failover restart pause resume limit run ps info',
     load: async () => (await import('./vm-verbs.ts')).registerVmVerbs,
   },
   {

@@ -65,6 +65,14 @@ export function registerVmVerbs(program: Command): void {
 
 /** Operations on a machine that goes on existing; they hold through takeovers. */
 function registerControls(program: Command): void {
+  withDirectory(program.command('restart'))
+    .description('reset a virtual machine, as its button would: it boots again and stays protected')
+    .argument('<name>')
+    .action(async (name: string, flags: DirectoryFlag) => {
+      await inCluster(flags, (cluster) => cluster.restart(name))
+      process.stdout.write(`${name} boots again\n`)
+    })
+
   withDirectory(program.command('pause'))
     .description('stop a virtual machine where it is, until it is resumed')
     .argument('<name>')

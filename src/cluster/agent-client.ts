@@ -48,7 +48,11 @@ export class AgentClient {
   }
 
   /** `body` is what a limit needs. */
-  async control(vm: string, operation: 'pause' | 'resume' | 'limit', body?: object): Promise<void> {
+  async control(
+    vm: string,
+    operation: 'pause' | 'resume' | 'limit' | 'restart',
+    body?: object,
+  ): Promise<void> {
     await this.#post(`/v1/replicas/${vm}/${operation}`, body)
   }
 

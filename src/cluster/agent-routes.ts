@@ -51,6 +51,7 @@ export function agentRoutes(agent: HostAgent): [Route[], UpgradeRoute[]] {
       passed('pause'),
       passed('resume'),
       passed('limit'),
+      passed('restart'),
       {
         method: 'POST',
         path: '/v1/replicas/:vm/save',

@@ -315,6 +315,12 @@ export class Cluster {
     await this.#lookAll()
   }
 
+  /** Resets a virtual machine, as its button would: it boots again, and stays protected. Throws VM_NOT_RUNNING. */
+  async restart(name: string): Promise<void> {
+    const { primary } = await this.#running(name)
+    await (await this.#hosts.client(primary)).control(name, 'restart')
+  }
+
   /** Stops a virtual machine where it is; it stays so through any takeover. Throws VM_NOT_RUNNING or CONTROL_UNCONFIRMED. */
   async pause(name: string): Promise<void> {
     await this.#control(name, 'pause', ({ state }) => state === 'paused')

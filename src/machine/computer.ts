@@ -2,6 +2,7 @@
  * The machine: core, memory, devices and firmware put together.
  */
 
+import { applyInput, type InputReceivers } from './apply-input.ts'
 import { buildDeviceTree } from './boot/device-tree.ts'
 import { loadElf, readElf } from './boot/elf.ts'
 import { loadLinux } from './boot/linux.ts'
@@ -41,7 +42,7 @@ import { firmware } from './firmware.ts'
 import { GuestPages } from './guest-pages.ts'
 import { ISA, NEVER, resetHart, STCE, startInMachineMode, startInSupervisorMode } from './hart-start.ts'
 import { HartState } from './hart-state.ts'
-import type { MachineInput, MachineOutput } from './io.ts'
+import type { MachineOutput } from './io.ts'
 import {
   type MachineCapture,
   RUN_BUDGET_MAX,
@@ -100,6 +101,7 @@ export class Computer implements SavableMachine {
   readonly #syscon: Syscon
   readonly #nics: readonly VirtioNet[]
   readonly #disks: readonly VirtioBlk[]
+  readonly #receivers: InputReceivers
   readonly #devices: readonly MmioDevice[]
   readonly #code: CodeCache | null
   readonly #sbi: SbiMachine
@@ -169,6 +171,11 @@ export class Computer implements SavableMachine {
     const functions: VirtioFunction[] = [...this.#nics, ...this.#disks, this.#rng, this.#console]
     const virtio = functions.map((f, slot) => new VirtioMmio(slot, context(VIRTIO_INTERRUPT + slot), f))
     this.#devices = [...virtio, this.#uart, plic, clint, this.#rtc, this.#generation, this.#syscon]
+    this.#receivers = {
+      ...{ nics: this.#nics, disks: this.#disks, uart: this.#uart, console: this.#console, rng: this.#rng },
+      generation: this.#generation,
+      reset: () => this.#pressReset(),
+    }
     this.#bus = new Bus(this.#devices)
     this.#sbi = firmware({
       core: this.#core,
@@ -201,7 +208,7 @@ export class Computer implements SavableMachine {
     this.#hart.set('sliceRetired', this.retired)
     this.#hart.set('sliceRate', BigInt(start.clockRate))
     this.#rtc.expire()
-    for (const input of start.inputs) this.#apply(input)
+    for (const input of start.inputs) applyInput(input, this.#receivers)
   }
 
   run(budget: number): SliceEnd {
@@ -336,25 +343,11 @@ export class Computer implements SavableMachine {
     else this.#hart.set(name as Parameters<HartState['set']>[0], value)
   }
 
-  #apply(input: MachineInput): void {
-    switch (input.kind) {
-      case 'net-rx':
-        this.#nics[input.nic]?.receive(input.frame)
-        return
-      case 'console-rx':
-        if (input.port === 'uart') this.#uart.receive(input.data)
-        else this.#console.receive(input.data)
-        return
-      case 'entropy':
-        this.#rng.receive(input.data)
-        return
-      case 'generation':
-        this.#generation.change(input.data)
-        return
-      case 'disk-complete':
-        this.#disks[input.disk]?.complete(input.id, input.ok, input.data)
-        return
-    }
+  /** The reset button, between two slices. */
+  #pressReset(): void {
+    if (this.#halted) return
+    this.#output({ kind: 'power', action: 'reset', exitStatus: 0 })
+    this.#restart()
   }
 
   #flushConsoles(): void {

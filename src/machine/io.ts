@@ -16,6 +16,8 @@ export type MachineInput =
   | { readonly kind: 'entropy'; readonly data: Uint8Array }
   /** The machine is another one than the one that was saved: GENERATION_ID_BYTES new, unique and random bytes. */
   | { readonly kind: 'generation'; readonly data: Uint8Array }
+  /** The reset button: the machine boots again, in the same log. */
+  | { readonly kind: 'reset' }
   /** A disk request has ended. `data` holds what a read returned and is empty otherwise. */
   | {
       readonly kind: 'disk-complete'
@@ -48,7 +50,7 @@ export type MachineOutput =
   | { readonly kind: 'disk-flush'; readonly disk: number; readonly id: number }
   /**
    * off: the guest powered itself off (syscon or SBI SRST), or a bare-metal ELF wrote `tohost`; the machine is halted. reset:
-   * the guest reset itself and boots again.
+   * the guest reset itself, or was reset, and boots again.
    */
   | { readonly kind: 'power'; readonly action: 'off' | 'reset'; readonly exitStatus: number }
 

@@ -120,6 +120,24 @@ describe('a reset', () => {
     )
   })
 
+  test('by the button leaves the same state on every engine, and what the guest has done is gone', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 3_000 }), fc.integer({ min: 1, max: 3_000 }), (before, after) => {
+        const [oracle, subject] = [machine('interpreter'), machine('regions')]
+        for (const each of [oracle, subject]) {
+          runTo(each, before, [1_000])
+          each.beginSlice({ clock: each.guestClock(), clockRate: CLOCK_RATE, inputs: [{ kind: 'reset' }] })
+          expect(each.debug.readRegister(0, 'pc')).toBe(BigInt(RAM_BASE))
+          expect(each.takeOutputs().at(-1)).toEqual({ kind: 'power', action: 'reset', exitStatus: 0 })
+          runTo(each, after, [700])
+        }
+        expect(subject.fullDigest()).toBe(oracle.fullDigest())
+        expect(subject.retired).toBe(BigInt(before + after))
+      }),
+      { numRuns: 12 },
+    )
+  })
+
   test('ends a run call behind the instruction that asked', () => {
     const subject = machine('interpreter')
     subject.beginSlice({ clock: 0n, clockRate: CLOCK_RATE, inputs: [] })

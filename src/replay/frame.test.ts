@@ -26,6 +26,7 @@ const input: fc.Arbitrary<MachineInput> = fc.oneof(
     kind: fc.constant('generation' as const),
     data: fc.uint8Array({ minLength: 16, maxLength: 16 }),
   }),
+  fc.constant({ kind: 'reset' as const }),
   fc.record({
     kind: fc.constant('disk-complete' as const),
     disk: fc.nat(255),

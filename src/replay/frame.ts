@@ -85,6 +85,7 @@ const INPUT_CONSOLE_RX = 2
 const INPUT_ENTROPY = 3
 const INPUT_DISK_COMPLETE = 4
 const INPUT_GENERATION = 5
+const INPUT_RESET = 6
 
 /** Turns frames into bytes. Carries the cursor, so each frame must follow the one before. */
 export class FrameEncoder {
@@ -180,6 +181,7 @@ export class FrameDecoder {
 /** How many bytes an input takes in a frame, at most; for keeping a slice under SLICE_INPUT_BYTES_MAX. */
 export function inputBytesMax(input: MachineInput): number {
   const overhead = 24 // kind, index, id and length in their longest spelling
+  if (input.kind === 'reset') return overhead
   return overhead + (input.kind === 'net-rx' ? input.frame.length : input.data.length)
 }
 
@@ -228,6 +230,9 @@ function writeInput(writer: ByteWriter, input: MachineInput): void {
       writer.u8(INPUT_GENERATION)
       writer.block(input.data)
       return
+    case 'reset':
+      writer.u8(INPUT_RESET)
+      return
     case 'disk-complete':
       writer.u8(INPUT_DISK_COMPLETE)
       writer.varint(input.disk)
@@ -263,6 +268,8 @@ function readInput(reader: ByteReader): MachineInput {
       if (data.length !== GENERATION_ID_BYTES) throw reader.malformed(`a generation of ${data.length} bytes`)
       return { kind: 'generation', data }
     }
+    case INPUT_RESET:
+      return { kind: 'reset' }
     default:
       throw reader.malformed(`an unknown kind of input, ${kind}`)
   }

@@ -45,6 +45,7 @@ export function replicaRoutes(replica: Replica): [Route[], UpgradeRoute[]] {
         path: '/v1/save',
         handle: ({ body }) => replica.save(checked(saveSchema, body).path),
       },
+      { method: 'POST', path: '/v1/restart', handle: () => replica.restart() },
       { method: 'POST', path: '/v1/pause', handle: () => replica.control({ paused: true }) },
       { method: 'POST', path: '/v1/resume', handle: () => replica.control({ paused: false }) },
       {

@@ -14,7 +14,7 @@ export const EVENT_LINE_BYTES_MAX = 16 * 1024
  * - `lost-primary`, `lost-backup`: the other replica was given up, and why.
  * - `went-live`: the backup took over. `halted`: a replica ended because it may not go on. `stopped`: the VM ended
  *   because somebody wished so, the guest included. `diverged`: a backup differed from the log and was discarded.
- * - `paused`, `resumed`, `limited`: an operation on a machine that goes on existing is done.
+ * - `restarted`: somebody pressed the reset button. `paused`, `resumed`, `limited`: an operation on a machine that goes on existing is done.
  * - `refused`: a replica that did not fit called. `exited`: a replica process ended unexpectedly.
  * - `not-admitted`: a copy of a running machine did not become its backup. `failed`: the machine itself gave up.
  * - `placed`: a host was chosen for a replica, and why. `not-placed`: none will do. `moving`: a replica gives way, and why.
@@ -40,6 +40,7 @@ export const EVENT_TYPES = [
   'paused',
   'resumed',
   'limited',
+  'restarted',
   'failed',
   'exited',
   'placed',

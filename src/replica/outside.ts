@@ -88,6 +88,11 @@ export class Outside {
     this.#cpu.send({ kind: 'input', input: { kind: 'console-rx', port: 'uart', data } })
   }
 
+  /** Somebody pressed the reset button. */
+  reset(): void {
+    this.#cpu?.send({ kind: 'input', input: { kind: 'reset' } })
+  }
+
   /** The log entry `sequence` took `frames` frames in. */
   logged(sequence: number, frames: number): void {
     this.#ledger.logged(sequence, frames)

@@ -315,6 +315,15 @@ export class Replica {
     this.#parts!.cpu.controls.replayShare = share
   }
 
+  /** Resets the machine that is live here; it boots again, and its backup with it. Throws NOT_LIVE. */
+  restart(): void {
+    if (this.#shell?.status().phase !== 'running') {
+      throw new ReplicaError('NOT_LIVE', 'The machine is not live in this replica.')
+    }
+    this.#parts!.outside.reset()
+    this.#event('restarted', { pid: process.pid })
+  }
+
   failover(): void {
     this.#drive((shell) => shell.operation('failover'))
   }

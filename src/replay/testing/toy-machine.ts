@@ -108,7 +108,7 @@ export class ToyMachine implements Machine {
   }
 
   #apply(input: MachineInput): void {
-    const bytes = input.kind === 'net-rx' ? input.frame : input.data
+    const bytes = bytesOf(input)
     this.#stir(BigInt(bytes.length))
     for (const byte of bytes) this.#stir(BigInt(byte))
     this.#wake()
@@ -122,4 +122,9 @@ export class ToyMachine implements Machine {
   #stir(value: bigint): void {
     this.#state = ((this.#state ^ value) * 0x9e37_79b9_7f4a_7c15n + 0x1234_5678n) & MASK
   }
+}
+
+function bytesOf(input: MachineInput): Uint8Array {
+  if (input.kind === 'reset') return new Uint8Array()
+  return input.kind === 'net-rx' ? input.frame : input.data
 }
