@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { type FSWatcher, watch } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import type { Logger } from 'pino'
-import { ControlServer } from '../control/server.ts'
+import { ControlServer, type Route, type UpgradeRoute } from '../control/server.ts'
 import { CLONE_MS_MAX, type CloneOrder, newPairKey, type ReplicaConfig } from '../replica/config.ts'
 import { EventLog, type EventType, NO_VM } from '../replica/event-log.ts'
 import { logError } from '../replica/process-log.ts'
@@ -18,10 +18,12 @@ import { openStore } from '../store/open.ts'
 import type { Store } from '../store/store.ts'
 import type { HostStatus, ReplicaOrder } from './agent-api.ts'
 import { agentRoutes, joinRoute } from './agent-routes.ts'
+import { Cluster } from './cluster.ts'
+import { clusterRoutes } from './cluster-routes.ts'
 import { EventCopier } from './event-copier.ts'
 import { HostDirectory, placementHosts } from './host-directory.ts'
 import type { HostRecord } from './host-record.ts'
-import type { HostLayout } from './layout.ts'
+import type { ClusterLayout, HostLayout } from './layout.ts'
 import { Membership } from './membership.ts'
 import { HostMetrics } from './metrics.ts'
 import type { Step } from './reconcile.ts'
@@ -37,6 +39,7 @@ export interface AgentOptions {
   readonly failureDomain: string
   /** For guests; null for what the machine has. */
   readonly memoryBytes: number | null
+  readonly cluster: ClusterLayout
   readonly layout: HostLayout
   readonly store: Store
   /** Where replicas find the store. */
@@ -80,6 +83,7 @@ export class HostAgent {
       host,
       replicas: () => askForMetrics(layout, this.replicas.vms()),
       eventsWaiting: () => this.#copier.waiting,
+      refusals: () => this.#refusals.counts(),
     })
     this.#record = {
       host,
@@ -96,8 +100,11 @@ export class HostAgent {
   /** Resolves when the control socket answers; becoming a member may take longer. */
   async listen(): Promise<void> {
     const { layout, store } = this.#options
-    this.#servers = [await ControlServer.listen(layout.agentSocket, ...agentRoutes(this))]
-    await this.#listenBeyond()
+    const [own, upgrades] = agentRoutes(this)
+    const cluster = Cluster.of(this.#options.cluster, store, this.#options.identity)
+    const routes = [...own, ...clusterRoutes(cluster)]
+    this.#servers = [await ControlServer.listen(layout.agentSocket, routes, upgrades)]
+    await this.#listenBeyond(routes, upgrades)
     this.#copier.start()
     this.#membership = Membership.keep({
       store,
@@ -141,12 +148,11 @@ export class HostAgent {
   }
 
   /** On the host's address, for the other hosts: with an identity only. */
-  async #listenBeyond(): Promise<void> {
+  async #listenBeyond(routes: readonly Route[], upgrades: readonly UpgradeRoute[]): Promise<void> {
     const { address, identityDirectory } = this.#options
     const identity = this.#options.identity
     checkReach(address, identity)
     if (identity === null || identityDirectory === null) return
-    const [routes, upgrades] = agentRoutes(this)
     const join = await joinRoute(identityDirectory, this.#refusals)
     const where = { host: address, port: this.#options.apiPort, identity, refusals: this.#refusals }
     const server = await ControlServer.listen(where, [...routes, ...join], upgrades)

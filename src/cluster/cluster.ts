@@ -85,6 +85,11 @@ export class Cluster {
     return new Cluster(layout, await openStore(state.store), identity)
   }
 
+  /** For those who have the parts already. Do not close it: the store is theirs. */
+  static of(layout: ClusterLayout, store: Store, identity: Identity | null): Cluster {
+    return new Cluster(layout, store, identity)
+  }
+
   async close(): Promise<void> {
     await this.#store.close()
   }

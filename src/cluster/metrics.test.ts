@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { EVENT_TYPES } from '../replica/event-log.ts'
 import { type MetricDefinition, REPLICA_METRICS } from '../replica/metric-table.ts'
 import { type ReplicaGauges, ReplicaMetrics, type ReplicaMetricsAnswer } from '../replica/metrics.ts'
+import { Refusals, STDERR_LOG } from '../security/refusals.ts'
 import { HOST_METRICS, HostMetrics, METRICS_CONTENT_TYPE } from './metrics.ts'
 import { type Family, lint, parseExposition } from './testing/exposition.ts'
 
@@ -10,6 +11,7 @@ const LOG_FIELDS = ['time', 'level', 'part', 'host', 'vm', 'replica', 'pid', 'ms
 
 const gauges: ReplicaGauges = {
   protected: true,
+  refusals: new Refusals(STDERR_LOG).counts(),
   lagMs: 12,
   cpuShare: 0.5,
   heartbeatAgeMs: 20,
@@ -35,6 +37,7 @@ async function families(
     host: 'host-1',
     replicas: async () => replicas,
     eventsWaiting: () => 3,
+    refusals: () => new Refusals(STDERR_LOG).counts(),
   })
   return parseExposition(await metrics.text())
 }
@@ -138,15 +141,13 @@ describe('docs/observability.md', () => {
         return [names[0], type, label, label === '' ? [] : values]
       })
     const code = (text: string) => `\`${text}\``
-    const defined = [
-      ...Object.entries<MetricDefinition>(REPLICA_METRICS).map(([name, { type, label }]) => [
-        name,
-        type,
-        label === undefined ? '' : code(label.name),
-        label?.values.map(code) ?? [],
-      ]),
-      ...Object.keys(HOST_METRICS).map((name) => [name, 'gauge', '', []]),
-    ]
+    const table = Object.entries<MetricDefinition>({ ...REPLICA_METRICS, ...HOST_METRICS })
+    const defined = table.map(([name, { type, label }]) => [
+      name,
+      type,
+      label === undefined ? '' : code(label.name),
+      label?.values.map(code) ?? [],
+    ])
     expect(documented.toSorted()).toEqual(defined.toSorted())
   })
 

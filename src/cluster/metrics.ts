@@ -3,22 +3,33 @@
  * replicas with the labels `vm`, `host` and `role`. Replicas are asked when somebody asks here, so that a figure is never
  * older than the scrape.
  */
-import { AggregatorRegistry, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { type MetricDefinition, REPLICA_METRICS, replicaMetric } from '../replica/metric-table.ts'
 import type { MetricSample, ReplicaMetricsAnswer } from '../replica/metrics.ts'
+import { REFUSAL_REASONS, type RefusalCounts } from '../security/refusals.ts'
 
 export const METRICS_CONTENT_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
 /** The agent's own, beside the defaults of its process (`process_…`, `nodejs_…`). */
 export const HOST_METRICS = {
-  understudy_replica_up: 'Whether the replica answered this scrape: 1 or 0.',
-  understudy_events_waiting: 'Events of this host that are not in the store yet.',
-} as const
+  understudy_replica_up: { type: 'gauge', help: 'Whether the replica answered this scrape: 1 or 0.' },
+  understudy_agent_refusals_total: {
+    type: 'counter',
+    help: 'Connections and requests that this agent refused because of who sent them, by reason.',
+    label: { name: 'reason', values: REFUSAL_REASONS },
+  },
+  understudy_events_waiting: {
+    type: 'gauge',
+    help: 'Events of this host that are not in the store yet.',
+  },
+} as const satisfies { readonly [name: string]: MetricDefinition }
 
 export interface HostMetricsSource {
   readonly host: string
   /** What each replica of this host answers; null for one that does not. */
   replicas(): Promise<readonly { readonly vm: string; readonly answer: ReplicaMetricsAnswer | null }[]>
+  /** Who was refused here so far. */
+  refusals(): RefusalCounts
   /** Events not in the store yet. */
   eventsWaiting(): number
 }
@@ -35,13 +46,23 @@ export class HostMetrics {
     const registers = [this.#registry]
     this.#up = new Gauge({
       name: 'understudy_replica_up',
-      help: HOST_METRICS.understudy_replica_up,
+      help: HOST_METRICS.understudy_replica_up.help,
       labelNames: ['vm'],
       registers,
     })
+    new Counter({
+      name: 'understudy_agent_refusals_total',
+      help: HOST_METRICS.understudy_agent_refusals_total.help,
+      labelNames: ['reason'],
+      registers,
+      collect() {
+        this.reset()
+        for (const [reason, count] of Object.entries(source.refusals())) this.inc({ reason }, count)
+      },
+    })
     new Gauge({
       name: 'understudy_events_waiting',
-      help: HOST_METRICS.understudy_events_waiting,
+      help: HOST_METRICS.understudy_events_waiting.help,
       registers,
       collect() {
         this.set(source.eventsWaiting())

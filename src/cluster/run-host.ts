@@ -50,6 +50,7 @@ export async function runHost(options: HostOptions): Promise<HostAgent> {
     apiPort: options.apiPort,
     failureDomain: options.failureDomain ?? host,
     memoryBytes: options.memoryBytes,
+    cluster,
     layout,
     store: await openStore(storeUrl),
     storeUrl,

@@ -4,6 +4,8 @@
  * them; a test holds the three together. Names follow Prometheus's conventions: base units, `_total` on counters.
  */
 
+import { REFUSAL_REASONS } from '../security/refusals.ts'
+
 export type MetricType = 'counter' | 'gauge' | 'histogram'
 
 export interface MetricDefinition {
@@ -83,6 +85,11 @@ export const REPLICA_METRICS = {
     type: 'counter',
     help: 'Datagrams that were not taken for heartbeats of the other replica, by reason.',
     label: { name: 'reason', values: HEARTBEAT_REFUSALS },
+  },
+  understudy_refusals_total: {
+    type: 'counter',
+    help: 'Connections and datagrams that this replica refused because of who sent them, by reason.',
+    label: { name: 'reason', values: REFUSAL_REASONS },
   },
   understudy_takeovers_total: {
     type: 'counter',

@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { Refusals, STDERR_LOG } from '../security/refusals.ts'
 import { type MetricDefinition, REPLICA_METRICS } from './metric-table.ts'
 import { Histogram, type ReplicaGauges, ReplicaMetrics, replicaMetricsSchema, Stopwatch } from './metrics.ts'
 
 const gauges: ReplicaGauges = {
+  refusals: new Refusals(STDERR_LOG).counts(),
   protected: false,
   lagMs: null,
   cpuShare: null,

@@ -2,7 +2,9 @@
  * What a replica measures of itself. Recording is an addition or two, for the I/O thread handles thousands of frames a
  * second; whoever asks pays for the rest. Pure: times come in as arguments.
  */
+
 import { z } from 'zod'
+import { REFUSAL_REASONS, type RefusalCounts } from '../security/refusals.ts'
 import {
   CLONE_OUTCOMES,
   type CloneOutcome,
@@ -101,6 +103,7 @@ export interface ReplicaGauges {
   readonly logBytes: number
   readonly retired: number
   readonly memoryBytes: number
+  readonly refusals: RefusalCounts
 }
 
 export interface CompletedClone {
@@ -174,6 +177,7 @@ export class ReplicaMetrics {
     for (const reason of HEARTBEAT_REFUSALS) {
       add('understudy_heartbeats_refused_total', this.#refused[reason], reason)
     }
+    for (const reason of REFUSAL_REASONS) add('understudy_refusals_total', gauges.refusals[reason], reason)
     add('understudy_takeovers_total', this.#takeovers)
     for (const outcome of CLONE_OUTCOMES) add('understudy_clones_total', this.#clones[outcome], outcome)
     add('understudy_clone_bytes_total', this.#cloneBytes)

@@ -246,6 +246,7 @@ export class Replica {
         logBytes,
         retired,
         memoryBytes: config.memoryBytes,
+        refusals: this.#refusals.counts(),
       },
       monotonicMs(),
     )
