@@ -18,6 +18,7 @@ const gauges: ReplicaGauges = {
   heldBytes: 100,
   logFrames: 7,
   logBytes: 800,
+  droppedFrames: 5,
   retired: 2 ** 52,
   memoryBytes: 64 * 1024 * 1024,
 }

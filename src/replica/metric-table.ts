@@ -60,6 +60,10 @@ export const REPLICA_METRICS = {
     type: 'counter',
     help: 'Bytes of the log frames recorded by a primary or accepted by a backup.',
   },
+  understudy_network_frames_dropped_total: {
+    type: 'counter',
+    help: 'Frames from the network that a live machine was too far behind to take.',
+  },
   understudy_output_held_seconds: {
     type: 'histogram',
     help: 'How long the Output Rule held an output, from recorded to released; without a backup nothing is held.',

@@ -13,6 +13,7 @@ const gauges: ReplicaGauges = {
   heldBytes: 0,
   logFrames: 0,
   logBytes: 0,
+  droppedFrames: 0,
   retired: 0,
   memoryBytes: 1,
 }

@@ -101,6 +101,7 @@ export interface ReplicaGauges {
   readonly heldBytes: number
   readonly logFrames: number
   readonly logBytes: number
+  readonly droppedFrames: number
   readonly retired: number
   readonly memoryBytes: number
   readonly refusals: RefusalCounts
@@ -169,6 +170,7 @@ export class ReplicaMetrics {
     add('understudy_execution_lag_sampled_seconds', this.#lag.sample())
     add('understudy_log_frames_total', gauges.logFrames)
     add('understudy_log_bytes_total', gauges.logBytes)
+    add('understudy_network_frames_dropped_total', gauges.droppedFrames)
     add('understudy_output_held_seconds', this.#held.sample())
     add('understudy_output_held_bytes', gauges.heldBytes)
     add('understudy_primary_stall_seconds_total', seconds(this.#stall.ms(nowMs)))

@@ -32,6 +32,7 @@ export class Outside {
   #cpu: Cpu | null = null
   readonly #ledger = new DeliveryLedger()
   #live = false
+  #droppedFrames = 0
 
   /** `announcement` is the broadcast frame that tells where the machine's MAC now is. */
   constructor(network: NetworkPort, console: ConsoleHub, announcement: Uint8Array) {
@@ -74,11 +75,17 @@ export class Outside {
     this.#cpu?.send({ kind: 'input', input: { kind: 'entropy', data: randomBytes(request.bytes) } })
   }
 
+  /** Frames that the live machine was too far behind to take. Their senders must repeat them. */
+  get droppedFrames(): number {
+    return this.#droppedFrames
+  }
+
   /** A frame came from the network. */
   frameArrived(frame: Uint8Array): void {
     const cpu = this.#live ? this.#cpu : null
     const room = cpu !== null && cpu.waitingBytes < WAITING_BYTES_MAX
     this.#ledger.delivered(room)
+    if (cpu !== null && !room) this.#droppedFrames++
     if (room) cpu.send({ kind: 'input', input: { kind: 'net-rx', nic: NIC, frame } })
   }
 

@@ -236,7 +236,7 @@ export class Replica {
 
   metrics(): ReplicaMetricsAnswer {
     const { vm, host, role, protection, retired, logFrames, logBytes } = this.status()
-    const { metrics, held, config } = this.#parts!
+    const { metrics, held, outside, config } = this.#parts!
     const samples = metrics.samples(
       {
         ...(this.#shell?.gauges() ?? { lagMs: null, cpuShare: null, heartbeatAgeMs: null }),
@@ -244,6 +244,7 @@ export class Replica {
         heldBytes: held.bytes,
         logFrames,
         logBytes,
+        droppedFrames: outside.droppedFrames,
         retired,
         memoryBytes: config.memoryBytes,
         refusals: this.#refusals.counts(),

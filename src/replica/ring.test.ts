@@ -47,20 +47,26 @@ test('where the reader keeps up, a ring uses its beginning only', () => {
   expect(reached).toBeLessThan(65_536 + (2 * mayLag + 1) * record.length)
 })
 
-test('records of any size come out in order from a ring that goes back to its beginning', () => {
+test('records of any size come out in order, and are counted, in a ring that goes back to its beginning', () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.nat(40_000), fc.nat(3)), { minLength: 20, maxLength: 60 }), (steps) => {
       const shared = createRing(131_072)
       const writer = new RingWriter(shared)
       const reader = new RingReader(shared)
       const lengths: number[] = []
+      const expectCount = () => {
+        const bytes = lengths.reduce((sum, length) => sum + 4 + Math.ceil(length / 4) * 4, 0)
+        expect([writer.usedBytes, reader.usedBytes]).toEqual([bytes, bytes])
+      }
       for (const [length, reads] of steps) {
         if (writer.tryWrite(new Uint8Array(length).fill(length & 255))) lengths.push(length)
+        expectCount()
         for (let i = 0; i < reads; i++) {
           const taken = reader.tryRead()
           const expected = lengths.shift()
           expect(taken?.length).toBe(expected)
           if (taken !== null) expect(taken.every((byte) => byte === (taken.length & 255))).toBe(true)
+          expectCount()
         }
       }
     }),

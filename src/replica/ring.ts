@@ -56,9 +56,14 @@ class RingEnd {
     this.capacity = this.data.length
   }
 
-  /** Bytes held now, length words and padding included. */
+  /** Bytes of records that wait to be read, length words and padding included; what the writer skipped holds none. */
   get usedBytes(): number {
-    return (Atomics.load(this.control, WRITTEN) - Atomics.load(this.control, READ)) >>> 0
+    const read = Atomics.load(this.control, READ)
+    const used = (Atomics.load(this.control, WRITTEN) - read) >>> 0
+    if (used === 0) return 0
+    // Only the writer changes this word, and only once the reader is past it: both see what belongs to `read`.
+    const start = read & (this.capacity - 1)
+    return this.words[start >> 2] === REWIND ? used - (this.capacity - start) : used
   }
 
   get closed(): boolean {
