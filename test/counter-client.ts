@@ -196,7 +196,8 @@ export class CounterClient {
     this.#socket = null
     socket?.destroy()
     if (this.#timer !== null) clearTimeout(this.#timer)
-    if (this.#asked !== null) this.#options.record(recordOf(this.#process, this.#asked, null, null))
+    if (this.#asked !== null && this.#wasAnswered)
+      this.#options.record(recordOf(this.#process, this.#asked, null, null))
     this.#asked = null
     if (this.#wasAnswered) {
       this.#options.record({ kind: 'break', process: this.#process, atMs: performance.now(), why, detail })

@@ -2,7 +2,16 @@
  * A cluster as people would have it: hosts that are machines of their own, a store and a gateway on others, each in a network
  * namespace; one protected virtual machine; and clients at the gateway that count in its Redis.
  */
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -51,8 +60,6 @@ export interface NamespaceClusterOptions {
   readonly hosts: number
   readonly image: string
   readonly seed: number
-  /** Makes who a host or the gateway is, in a directory; its path is given to them with `--identity`. */
-  readonly identity?: (name: string, directory: string) => Promise<string>
 }
 
 const place = z.object({ host: z.string() }).nullable()
@@ -75,7 +82,6 @@ export class NamespaceCluster implements HarmableCluster {
   readonly #directory: string
   readonly #options: NamespaceClusterOptions
   readonly #hosts: readonly string[]
-  readonly #identities = new Map<string, string>()
   readonly #readers: readonly EventReader[]
   readonly #events: UnderstudyEvent[] = []
   /** Where what was started last has ended. */
@@ -157,7 +163,7 @@ export class NamespaceCluster implements HarmableCluster {
 
   async start(host: string): Promise<void> {
     await this.network.host(host).boot()
-    this.#startAgent(host)
+    await this.#startAgent(host)
   }
 
   async served(): Promise<void> {
@@ -222,17 +228,16 @@ export class NamespaceCluster implements HarmableCluster {
     await this.network.addHost('gateway', GATEWAY_NUMBER)
     for (const [i, host] of this.#hosts.entries()) await this.network.addHost(host, i + 1)
     this.#storeUrl = await this.#startStore(store)
-    for (const name of ['gateway', ...this.#hosts]) {
-      mkdirSync(this.#directoryOf(name), { recursive: true })
-      const path = await this.#options.identity?.(name, join(this.#directoryOf(name), 'identity'))
-      if (path !== undefined) this.#identities.set(name, path)
+    const [first, ...others] = this.#hosts
+    const asked = ['--store', this.#storeUrl]
+    await this.#command(first, ['cluster', 'init', '--name', first, ...asked], START_MS_MAX)
+    await this.#startAgent(first)
+    for (const name of ['gateway', ...others]) {
+      const token = (await this.#command(first, ['cluster', 'token'], START_MS_MAX)).trim()
+      await this.#command(name, ['cluster', 'join', token, '--name', name, ...asked], START_MS_MAX)
     }
     await this.#startGateway()
-    for (const host of this.#hosts) this.#startAgent(host)
-    await Promise.all(
-      this.#hosts.map((host) => this.#until(host, async () => this.#said(host, /is in the cluster/))),
-    )
-    const [first] = this.#hosts
+    await Promise.all(others.map((host) => this.#startAgent(host)))
     const run = ['run', this.#options.image, '--name', VM, '--publish', `${REDIS_PORT}:${REDIS_PORT}`]
     await this.#command(first, run, RUN_MS_MAX)
     await this.protectedAgain()
@@ -285,16 +290,17 @@ export class NamespaceCluster implements HarmableCluster {
     await this.#until('gateway', async () => (await this.#listStore('cluster/gateway')).length > 0)
   }
 
-  #startAgent(host: string): void {
+  /** Resolves when the cluster knows it. */
+  async #startAgent(host: string): Promise<void> {
     const { address } = this.network.host(host)
+    const said = this.#saidBefore(host)
     this.#understudy(host, ['host', '--name', host, '--store', this.#storeUrl, '--listen', address])
+    await this.#until(host, async () => this.#said(host, /is in the cluster/, said))
   }
 
   /** A process of the product that stays, in its own directory. */
   #understudy(name: string, words: readonly string[]): void {
-    const identity = this.#identities.get(name)
-    const whoAmI = identity === undefined ? [] : ['--identity', identity]
-    this.#spawn(name, process.execPath, [COMMAND, ...words, ...whoAmI, '--dir', this.#directoryOf(name)])
+    this.#spawn(name, process.execPath, [COMMAND, ...words, '--dir', this.#directoryOf(name)])
   }
 
   #spawn(name: string, program: string, args: readonly string[]): void {
@@ -308,8 +314,13 @@ export class NamespaceCluster implements HarmableCluster {
     })
   }
 
-  #said(name: string, text: RegExp): boolean {
-    return text.test(readFileSync(this.#logOf(name), 'utf8'))
+  /** Whether a log has such a line, behind so many characters of earlier processes. */
+  #said(name: string, text: RegExp, from = 0): boolean {
+    return text.test(readFileSync(this.#logOf(name), 'utf8').slice(from))
+  }
+
+  #saidBefore(name: string): number {
+    return existsSync(this.#logOf(name)) ? readFileSync(this.#logOf(name), 'utf8').length : 0
   }
 
   /** Resolves when it is so; rejects when what was started there has ended, or takes too long. */

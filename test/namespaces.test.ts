@@ -98,6 +98,20 @@ describe.skipIf(unavailable !== null).each(KINDS)('a network of namespaces, %s',
     await atB.hears('a', 5)
   })
 
+  it('ends with what was asked last, however much is asked at once', async () => {
+    const { network, a, b } = await pair(options)
+    const { atA, atB } = await beacons(a, b)
+    for (let i = 0; i < 5; i++) {
+      await Promise.all([
+        network.cut('a', 'b'),
+        network.cut('b', 'a'),
+        network.heal('a', 'b'),
+        network.heal('b', 'a'),
+      ])
+      await Promise.all([atA.hears('b', 2), atB.hears('a', 2)])
+    }
+  })
+
   it('cuts both directions: a connection waits, and goes on when they heal', async () => {
     const { network, a, b } = await pair(options)
     const server = new Program(b, 'echo-peer.ts', 'listen')

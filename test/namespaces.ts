@@ -65,6 +65,7 @@ export class NamespaceNetwork {
   /** "from>to", by names of hosts. */
   readonly #cuts = new Set<string>()
   readonly #impairments = new Map<string, Impairment>()
+  #applying: Promise<void> = Promise.resolve()
 
   private constructor(holder: NamespaceHolder, privilege: Privilege, harms: Harms) {
     this.#switch = holder
@@ -228,7 +229,14 @@ export class NamespaceNetwork {
     return `neighbour replace ${other.address} lladdr ${isCut ? NOBODY_MAC : other.mac} dev eth0 nud permanent`
   }
 
-  async #applyCuts(senders: readonly string[]): Promise<void> {
+  /** One after the other, each with what is cut when its turn comes: or the one that began first could be done last. */
+  #applyCuts(senders: readonly string[]): Promise<void> {
+    const applied = this.#applying.then(() => this.#applyCutsNow(senders))
+    this.#applying = applied.catch(() => {})
+    return applied
+  }
+
+  async #applyCutsNow(senders: readonly string[]): Promise<void> {
     if (this.harms.cut === 'nftables') {
       const cuts = [...this.#cuts].map((cut) => cut.split('>').map((name) => this.host(name).mac))
       const losses = [...this.#impairments].map(
