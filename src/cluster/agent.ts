@@ -70,7 +70,14 @@ export class HostAgent {
   constructor(options: AgentOptions) {
     this.#options = options
     const { host, address, layout, storeUrl, identityDirectory, failureDomain, memoryBytes } = options
-    this.replicas = new ReplicaProcesses({ host, address, layout, store: storeUrl, identityDirectory })
+    this.replicas = new ReplicaProcesses({
+      log: options.log,
+      host,
+      address,
+      layout,
+      store: storeUrl,
+      identityDirectory,
+    })
     this.#hosts = new HostDirectory(options.store, options.identity)
     this.#copier = new EventCopier({
       host,

@@ -5,6 +5,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
 import { z } from 'zod'
 import { callControl } from '../control/client.ts'
 import { socketPath } from '../control/socket-path.ts'
@@ -27,6 +28,7 @@ const CUT_MS_MAX = 3_000
 const STATUS_MS_MAX = 1_000
 
 export interface ReplicaProcessesOptions {
+  readonly log: Logger
   readonly host: string
   readonly address: string
   readonly layout: HostLayout
@@ -128,6 +130,8 @@ export class ReplicaProcesses {
     writeFileSync(layout.configFile, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 })
     const child = this.#standby.assign(layout, order.machineModule === null)
     if (child.pid !== undefined) rememberProcess(layout.pidFile, child.pid)
+    const { vm, replica, role, generation } = order
+    this.#options.log.info({ vm, replica, role, generation, child: child.pid }, 'replica starts')
     this.#children.set(order.vm, child)
     this.#ending.delete(order.vm)
     child.on('exit', (code, signal) => void this.#exited(order.vm, child, code, signal))
@@ -163,7 +167,8 @@ export class ReplicaProcesses {
   async #exited(vm: string, child: ChildProcess, code: number | null, signal: string | null): Promise<void> {
     if (this.#children.get(vm) === child) this.#children.delete(vm)
     if (code === 0 || this.#ending.has(vm)) return
-    const { layout, host } = this.#options
+    const { layout, host, log } = this.#options
+    log.error({ vm, child: child.pid, code, signal }, 'replica process ended')
     const events = new EventLog(layout.eventsFile, vm, host)
     const detail = signal === null ? logTail(layout.vm(vm).processLog) : ''
     await events.append('exited', { pid: child.pid ?? 0, code, signal, detail })
