@@ -44,8 +44,10 @@ export class BackupShell implements Shell {
   cpuReported(report: CpuReport): void {
     if (report.kind === 'diverged') {
       const sequence = protocolSequence(report.sequence)
-      const { logFile } = this.#parts.config
-      this.#parts.event('diverged', { frame: report.sequence, detail: report.message, log: logFile })
+      const { logFile, cloned } = this.#parts.config
+      // The log of a clone begins at a state that is kept nowhere.
+      const log = cloned ? null : logFile
+      this.#parts.event('diverged', { frame: report.sequence, detail: report.message, log })
       this.#events.post({ kind: 'diverged', sequence })
     }
     if (report.kind !== 'replayed') return
