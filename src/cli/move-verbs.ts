@@ -2,7 +2,7 @@
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import type { OnProgress } from '../cluster/cluster.ts'
-import { formatBytes, parsePublish } from '../cluster/sizes.ts'
+import { formatBytes, parseCloneRate, parsePublish } from '../cluster/sizes.ts'
 import type { Publish } from '../cluster/vm-record.ts'
 import type { VmStatus } from '../cluster/vm-status.ts'
 import { findImage } from '../image/directory.ts'
@@ -14,13 +14,33 @@ import { bootOf, POWER_OFF_INPUT } from './vm-boot.ts'
 
 const ROLES = ['primary', 'backup'] as const
 
+/** Of all clones of the machine from then on: those that restore its redundancy, too. */
+const RATE = [
+  '--rate <size>',
+  'how much of its memory may be copied a second, such as 50M, from now on; or unlimited',
+  parseCloneRate,
+] as const
+
+interface RateFlag {
+  readonly rate?: number | null
+}
+
+interface MigrateFlags extends DirectoryFlag, RateFlag {
+  readonly role: (typeof ROLES)[number]
+  readonly to: string
+}
+
 export function registerMoveVerbs(program: Command): void {
   withDirectory(program.command('protect'))
     .description('give a running virtual machine a backup, and from now on a new one whenever it loses it')
     .argument('<name>')
-    .action(async (name: string, flags: DirectoryFlag) => {
+    .option(...RATE)
+    .action(async (name: string, flags: DirectoryFlag & RateFlag) => {
       const { backup } = await withProgress((onProgress) =>
-        inCluster(flags, (cluster) => cluster.protect(name, onProgress)),
+        inCluster(flags, async (cluster) => {
+          if (flags.rate !== undefined) await cluster.setCloneRate(name, flags.rate)
+          return cluster.protect(name, onProgress)
+        }),
       )
       process.stdout.write(`${name} is protected, its backup on ${backup?.host}\n`)
     })
@@ -38,9 +58,13 @@ export function registerMoveVerbs(program: Command): void {
     .argument('<name>')
     .addOption(new Option('--role <role>', 'which replica').choices(ROLES).default('primary'))
     .requiredOption('--to <host>', 'where to, see `understudy host ls`')
-    .action(async (name: string, flags: DirectoryFlag & { role: (typeof ROLES)[number]; to: string }) => {
+    .option(...RATE)
+    .action(async (name: string, flags: MigrateFlags) => {
       await withProgress((onProgress) =>
-        inCluster(flags, (cluster) => cluster.migrate(name, flags.role, flags.to, onProgress)),
+        inCluster(flags, async (cluster) => {
+          if (flags.rate !== undefined) await cluster.setCloneRate(name, flags.rate)
+          return cluster.migrate(name, flags.role, flags.to, onProgress)
+        }),
       )
       process.stdout.write(`the ${flags.role} of ${name} is on ${flags.to}\n`)
     })

@@ -193,6 +193,7 @@ export class HostAgent {
     const { vm, generation } = machine
     const agent = await this.#hosts.client(to)
     const replica = `${to}/${randomUUID()}`
+    const record = await readVmRecord(this.#options.store, vm)
     const pairKey = newPairKey()
     const waiting = await agent.start({
       ...cloneOf(this.replicas.config(vm)),
@@ -210,7 +211,7 @@ export class HostAgent {
       },
       pairKey,
       compressed: !isLoopback(address),
-      bytesPerSecond: null,
+      bytesPerSecond: record?.cloneBytesPerSecond ?? null,
       deadlineMs: CLONE_MS_MAX,
     }
     try {

@@ -142,6 +142,7 @@ export class Cluster {
         publish: publish.map(({ hostPort, guestPort }) => ({ hostPort, guestPort })),
         protect,
         wish: { primary: null, backup: null },
+        cloneBytesPerSecond: null,
         generation,
         createdAt: new Date().toISOString(),
       }
@@ -237,6 +238,12 @@ export class Cluster {
     const { primary, protection } = await this.#running(name)
     if (protection !== 'protected') throw new ClusterError('VM_NOT_PROTECTED', `${name} has no backup now.`)
     await (await this.#hosts.client(primary)).failover(name)
+  }
+
+  /** Bounds how fast a virtual machine is cloned from now on, in bytes of its memory a second; null for no bound. */
+  async setCloneRate(name: string, bytesPerSecond: number | null): Promise<void> {
+    await this.#record(name)
+    await updateVmRecord(this.#store, name, (record) => ({ ...record, cloneBytesPerSecond: bytesPerSecond }))
   }
 
   /** Gives a running virtual machine a backup; resolves when it is protected. Throws VM_NOT_MOVED. */

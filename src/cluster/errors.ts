@@ -26,6 +26,8 @@ export const CLUSTER_ERRORS = {
   EVENTS_CONTENDED: 'Nothing needs to be done: it is tried again.',
   MEMORY_INVALID: 'Give a size such as 512M or 1G, from 64M to 3G.',
   CPU_LIMIT_INVALID: 'Give --cpu a percentage of a core from 5% to 100%; 100% is no limit.',
+  CLONE_RATE_INVALID:
+    'Give --rate megabytes of guest memory a second, such as 50M, from 1M on; or unlimited.',
   PUBLISH_INVALID: 'Give --publish HOSTPORT:GUESTPORT, each from 1 to 65535.',
 } as const
 

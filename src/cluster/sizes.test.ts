@@ -1,7 +1,14 @@
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { expect, parseCloneRate, test } from 'vitest'
 import { MEMORY_BYTES_MAX } from '../machine/config.ts'
-import { formatBytes, MEMORY_BYTES_MIN, parseCpuShare, parseMemory, parsePublish } from './sizes.ts'
+import {
+  formatBytes,
+  MEMORY_BYTES_MIN,
+  parseCloneRate,
+  parseCpuShare,
+  parseMemory,
+  parsePublish,
+} from './sizes.ts'
 
 const MIB = 1024 * 1024
 
@@ -42,5 +49,14 @@ test('a share of a core is a percentage from 5 to 100', () => {
   expect(['5%', '50%', '99.25%', '100%'].map(parseCpuShare)).toEqual([0.05, 0.5, 0.9925, 1])
   for (const text of ['', '50', '4.99%', '101%', '0%', '-5%', '1e1%', '50 %', '%']) {
     expect(() => parseCpuShare(text), text).toThrow(expect.objectContaining({ code: 'CPU_LIMIT_INVALID' }))
+  }
+})
+
+test('rates of cloning are megabytes a second, or unlimited', () => {
+  expect(parseCloneRate('50M')).toBe(50 * 1024 * 1024)
+  expect(parseCloneRate('1g')).toBe(1024 ** 3)
+  expect(parseCloneRate('unlimited')).toBe(null)
+  for (const text of ['', '0M', '50', '1.5M', '-1M', 'fast']) {
+    expect(() => parseCloneRate(text)).toThrow(expect.objectContaining({ code: 'CLONE_RATE_INVALID' }))
   }
 })

@@ -1,5 +1,6 @@
 /** Sizes and ports as people write them on the command line. */
 import { MEMORY_BYTES_MAX } from '../machine/config.ts'
+import { CLONE_RATE_MIN } from '../replica/config.ts'
 import { limitSchema } from '../replica/status.ts'
 import { ClusterError } from './errors.ts'
 import type { Publish } from './vm-record.ts'
@@ -29,6 +30,15 @@ export function parseCpuShare(text: string): number {
     throw new ClusterError('CPU_LIMIT_INVALID', `${JSON.stringify(text)} is no share of a core here.`)
   }
   return share
+}
+
+/** `50M` a second, or `unlimited`: null. */
+export function parseCloneRate(text: string): number | null {
+  if (text === 'unlimited') return null
+  const match = /^([0-9]{1,6})([MG])$/i.exec(text.trim())
+  const bytes = match === null ? 0 : Number(match[1]) * UNITS[match[2].toUpperCase()]
+  if (bytes >= CLONE_RATE_MIN) return bytes
+  throw new ClusterError('CLONE_RATE_INVALID', `${JSON.stringify(text)} is no rate of cloning.`)
 }
 
 /** `8080:80`. */

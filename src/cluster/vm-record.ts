@@ -1,5 +1,6 @@
 /** What the store keeps of a virtual machine, from `run` to `rm`. */
 import { z } from 'zod'
+import { CLONE_RATE_MIN } from '../replica/config.ts'
 import type { Store } from '../store/store.ts'
 import { VM_NAME, vmNameSchema } from './agent-api.ts'
 import { ClusterError } from './errors.ts'
@@ -22,6 +23,8 @@ export const vmRecordSchema = z.object({
   /** Where its replicas shall be moved to; null, which it is again when that is done, for wherever they are. */
   wish: z.object({ primary: hostNameSchema.nullable(), backup: hostNameSchema.nullable() }),
   /** The generation it was started with; takeovers count up from there. */
+  /** How fast it may be cloned, in bytes of its memory a second; null for as fast as it goes. */
+  cloneBytesPerSecond: z.int().min(CLONE_RATE_MIN).nullable(),
   generation: z.int(),
   createdAt: z.string(),
 })

@@ -12,6 +12,7 @@ const record: VmRecord = {
   publish: [],
   protect: true,
   wish: { primary: null, backup: null },
+  cloneBytesPerSecond: null,
   generation: 3,
   createdAt: '2026-01-01T00:00:00Z',
 }

@@ -9,6 +9,9 @@ import { ReplicaError } from './errors.ts'
 /** No clone is waited for longer than the protocol keeps the log for it. */
 export const CLONE_MS_MAX = ADMISSION_MS_MAX
 
+/** Slower than that no guest would ever be cloned within CLONE_MS_MAX. */
+export const CLONE_RATE_MIN = 1024 * 1024
+
 const port = z.int().min(1).max(65_535)
 
 /** Host and a random part, which makes it unique for ever. */
@@ -37,7 +40,7 @@ export const cloneOrderSchema = z.object({
   /** Worth its time where the network is slower than a core. */
   compressed: z.boolean(),
   /** Of guest memory, before it is compressed; null for as fast as it goes. */
-  bytesPerSecond: z.int().min(1_000_000).nullable(),
+  bytesPerSecond: z.int().min(CLONE_RATE_MIN).nullable(),
   /** From the call to a pair that stands; the attempt is given up then. */
   deadlineMs: z.int().min(1_000).max(CLONE_MS_MAX),
 })
