@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { expect, parseCloneRate, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { MEMORY_BYTES_MAX } from '../machine/config.ts'
 import {
   formatBytes,
