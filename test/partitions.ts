@@ -121,6 +121,12 @@ function deedsOf(fault: Fault, roles: Roles): Deed[] {
   switch (fault.kind) {
     case 'cut':
       return cutsOf(hostAt(roles, fault.a), hostAt(roles, fault.b), fault.way)
+    case 'isolate': {
+      const host = hostAt(roles, fault.at)
+      const store = fault.keepsStore ? [] : [roles.store]
+      const others = [roles.primary, roles.backup, ...roles.spares, roles.gateway, ...store]
+      return others.flatMap((other) => cutsOf(host, other, fault.way))
+    }
     case 'slow': {
       const host = hostAt(roles, fault.at)
       return [
@@ -157,7 +163,7 @@ function deedsOf(fault: Fault, roles: Roles): Deed[] {
 }
 
 function cutsOf(a: string, b: string, way: Way): Deed[] {
-  // With two hosts the spare one is the backup's: a host is not cut off from itself.
+  // A host is not cut off from itself; with two hosts the spare one is the backup's.
   if (a === b) return []
   const cut = (from: string, to: string): Deed => ({
     name: `cut ${from} ${to}`,
