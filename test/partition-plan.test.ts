@@ -48,10 +48,6 @@ class FakeCluster implements HarmableCluster {
     this.#left = failsAfter
   }
 
-  async roles(): Promise<Roles> {
-    return ROLES
-  }
-
   cut = (from: string, to: string) => this.#does(`cut ${from} ${to}`)
   heal = (from: string, to: string) => this.#undoes(`cut ${from} ${to}`)
   slow = (host: string) => this.#does(`slow ${host}`)
@@ -66,8 +62,9 @@ class FakeCluster implements HarmableCluster {
     expect([...this.harmed]).toEqual([])
   }
 
-  async protectedAgain(): Promise<void> {
+  async protectedAgain(): Promise<Roles> {
     expect([...this.harmed]).toEqual([])
+    return ROLES
   }
 
   async #does(name: string): Promise<void> {

@@ -74,7 +74,8 @@ export function planRounds(seed: number, rounds: number): Plan {
 function drawRound(random: Random): TimedFault[] {
   if (random.chance(LOSS_CHANCE)) {
     const kind = random.chance(0.5) ? 'crash' : 'power-cut'
-    return [timed(random, { kind, at: random.pick(HOSTS) }, FAULT_MS_MAX)]
+    // At once: the machine is known to be protected at the beginning of a round.
+    return [{ ...timed(random, { kind, at: random.pick(HOSTS) }, FAULT_MS_MAX), startMs: 0 }]
   }
   return Array.from({ length: random.whole(1, FAULTS_MAX) }, () => {
     const fault = drawHarmless(random)
