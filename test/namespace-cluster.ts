@@ -2,17 +2,7 @@
  * A cluster as people would have it: hosts that are machines of their own, a store and a gateway on others, each in a network
  * namespace; one protected virtual machine; and clients at the gateway that count in its Redis.
  */
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
@@ -21,16 +11,14 @@ import { ClusterLayout } from '../src/cluster/layout.ts'
 import type { UnderstudyEvent } from '../src/replica/event-log.ts'
 import { etcdVersion } from '../src/store/testing/etcd-server.ts'
 import { CounterClients } from './counter-clients.ts'
-import { mustFinish } from './namespace-entry.ts'
 import type { NamespaceHost } from './namespace-host.ts'
-import { NamespaceNetwork } from './namespaces.ts'
+import { NamespaceProcesses, START_MS_MAX, tail } from './namespace-processes.ts'
+import type { NamespaceNetwork } from './namespaces.ts'
 import type { Evidence, GenerationKey } from './partition-checks.ts'
 import type { Roles } from './partition-plan.ts'
 import type { HarmableCluster } from './partitions.ts'
 import { until } from './test-cluster.ts'
 
-const COMMAND = join(import.meta.dirname, '../bin/understudy.mjs')
-const LIST = join(import.meta.dirname, 'store-list.ts')
 const STORE_NUMBER = 100
 const GATEWAY_NUMBER = 101
 const ETCD_PORT = 2379
@@ -39,7 +27,6 @@ const VM = 'vm'
 
 /** A booted image may have to be made first. */
 const RUN_MS_MAX = 300_000
-const START_MS_MAX = 60_000
 /** Everything heals, then: a lease of a host runs out, a copy fails and its host is avoided a while, another is made. */
 const RECOVER_MS_MAX = 120_000
 const SERVE_MS_MAX = 60_000
@@ -53,7 +40,6 @@ const ANSWER_MS_MAX = 90_000
 const CLIENT_PAUSE_MS = 20
 const CLIENTS = 6
 const KEYS = 3
-const LOG_LINES_SHOWN = 15
 const EVENTS_SHOWN = 60
 
 export interface NamespaceClusterOptions {
@@ -75,32 +61,26 @@ const psSchema = z.array(
 )
 type Listed = z.infer<typeof psSchema>[number]
 const hostsSchema = z.array(z.object({ name: z.string(), state: z.string() }))
-const entrySchema = z.object({ key: z.string(), value: z.string() })
 
 export class NamespaceCluster implements HarmableCluster {
-  readonly network: NamespaceNetwork
-  readonly #directory: string
+  readonly #processes: NamespaceProcesses
   readonly #options: NamespaceClusterOptions
   readonly #hosts: readonly string[]
   readonly #readers: readonly EventReader[]
   readonly #events: UnderstudyEvent[] = []
-  /** Where what was started last has ended. */
-  readonly #ended = new Set<string>()
   #storeUrl = ''
   #clients: CounterClients | null = null
 
-  private constructor(network: NamespaceNetwork, directory: string, options: NamespaceClusterOptions) {
-    this.network = network
-    this.#directory = directory
+  private constructor(processes: NamespaceProcesses, options: NamespaceClusterOptions) {
+    this.#processes = processes
     this.#options = options
     this.#hosts = Array.from({ length: options.hosts }, (_, i) => `h${i + 1}`)
-    this.#readers = this.#hosts.map((host) => new EventReader(new ClusterLayout(this.#directoryOf(host))))
+    this.#readers = this.#hosts.map((host) => new EventReader(this.#layoutOf(host)))
   }
 
   /** Resolves when the machine is protected and its clients are served. Leaves nothing behind when it rejects. */
   static async up(options: NamespaceClusterOptions): Promise<NamespaceCluster> {
-    const network = await NamespaceNetwork.open()
-    const cluster = new NamespaceCluster(network, mkdtempSync(join(tmpdir(), 'usn-')), options)
+    const cluster = new NamespaceCluster(await NamespaceProcesses.open(), options)
     try {
       await cluster.#begin()
       return cluster
@@ -114,19 +94,16 @@ export class NamespaceCluster implements HarmableCluster {
   /** Kills everything. */
   async down(): Promise<void> {
     this.#clients?.kill()
-    await this.network.close()
-    rmSync(this.#directory, { recursive: true, force: true })
+    await this.#processes.close()
+  }
+
+  get network(): NamespaceNetwork {
+    return this.#processes.network
   }
 
   get clients(): CounterClients {
     if (this.#clients === null) throw new Error('no clients yet')
     return this.#clients
-  }
-
-  async roles(): Promise<Roles> {
-    const { primary, backup } = await this.#protectedStatus()
-    const spares = this.#hosts.filter((host) => host !== primary.host && host !== backup.host)
-    return { primary: primary.host, backup: backup.host, spares, store: 'store', gateway: 'gateway' }
   }
 
   cut(from: string, to: string): Promise<void> {
@@ -177,31 +154,38 @@ export class NamespaceCluster implements HarmableCluster {
   }
 
   /** Also that every host is there to be harmed next. */
-  async protectedAgain(): Promise<void> {
+  async protectedAgain(): Promise<Roles> {
     let last = ''
     const look = async () => {
       try {
-        await this.#protectedStatus()
         const hosts = hostsSchema.parse(await this.#json('host', 'ls', '--json'))
         const ready = hosts.filter(({ state }) => state === 'ready').length
+        // Last, so that it is true when a round begins: a machine that lost its backup by itself does not outlive its host.
+        const { primary, backup } = await this.#protectedStatus()
         last = `${ready} of ${this.#hosts.length} hosts are ready`
-        if (ready === this.#hosts.length) return true
+        const spares = this.#hosts.filter((host) => host !== primary.host && host !== backup.host)
+        const roles = {
+          primary: primary.host,
+          backup: backup.host,
+          spares,
+          store: 'store',
+          gateway: 'gateway',
+        }
+        if (ready === this.#hosts.length) return roles
       } catch (error) {
         last = error instanceof Error ? error.message : String(error)
       }
       await sleep(LOOK_MS)
       return undefined
     }
-    await until(look, RECOVER_MS_MAX, async () => `${last}\n${await this.describe()}`)
+    return until(look, RECOVER_MS_MAX, async () => `${last}\n${await this.describe()}`)
   }
 
   /** Ends the clients, and gathers what they and the cluster have to say. */
   async evidence(): Promise<Evidence> {
     const history = await this.clients.stop()
-    const list = psSchema.parse(await this.#json('ps', '--json'))
-    const status = list.find(({ name }) => name === VM)
-    if (status === undefined) throw new Error(`ps does not know ${VM}`)
-    return { vm: VM, history, events: await this.events(), generations: await this.#generations(), status }
+    const { status, generations } = await this.#settled()
+    return { vm: VM, history, events: await this.events(), generations, status }
   }
 
   /** All events so far. */
@@ -214,12 +198,11 @@ export class NamespaceCluster implements HarmableCluster {
   async describe(): Promise<string> {
     const events = [...(await this.events())].sort((a, b) => (a.time < b.time ? -1 : 1))
     const logs = this.#hosts.flatMap((host) => {
-      const layout = new ClusterLayout(this.#directoryOf(host)).host(host)
-      return [this.#logOf(host), layout.vm(VM).processLog]
+      return [this.#processes.logOf(host), this.#layoutOf(host).host(host).vm(VM).processLog]
     })
     return [
       ...events.slice(-EVENTS_SHOWN).map((event) => JSON.stringify(event)),
-      ...[this.#logOf('gateway'), ...logs].map((path) => `${path}:\n${tail(path)}`),
+      ...[this.#processes.logOf('gateway'), ...logs].map((path) => `${path}:\n${tail(path)}`),
     ].join('\n')
   }
 
@@ -230,16 +213,16 @@ export class NamespaceCluster implements HarmableCluster {
     this.#storeUrl = await this.#startStore(store)
     const [first, ...others] = this.#hosts
     const asked = ['--store', this.#storeUrl]
-    await this.#command(first, ['cluster', 'init', '--name', first, ...asked], START_MS_MAX)
+    await this.#processes.command(first, ['cluster', 'init', '--name', first, ...asked])
     await this.#startAgent(first)
     for (const name of ['gateway', ...others]) {
-      const token = (await this.#command(first, ['cluster', 'token'], START_MS_MAX)).trim()
-      await this.#command(name, ['cluster', 'join', token, '--name', name, ...asked], START_MS_MAX)
+      const token = (await this.#processes.command(first, ['cluster', 'token'])).trim()
+      await this.#processes.command(name, ['cluster', 'join', token, '--name', name, ...asked])
     }
     await this.#startGateway()
     await Promise.all(others.map((host) => this.#startAgent(host)))
     const run = ['run', this.#options.image, '--name', VM, '--publish', `${REDIS_PORT}:${REDIS_PORT}`]
-    await this.#command(first, run, RUN_MS_MAX)
+    await this.#processes.command(first, run, RUN_MS_MAX)
     await this.protectedAgain()
     const { seed } = this.#options
     const gateway = this.network.host('gateway')
@@ -253,83 +236,40 @@ export class NamespaceCluster implements HarmableCluster {
   }
 
   /** etcd where there is one; a directory is not on the network, and cannot be cut off. */
-  async #startStore(host: NamespaceHost): Promise<string> {
+  async #startStore({ name, address }: NamespaceHost): Promise<string> {
+    const { directory } = this.#processes
     if (etcdVersion() === null) {
       console.log('no etcd on this machine: the store is a directory, which no partition reaches')
-      const directory = join(this.#directory, 'store')
-      mkdirSync(directory)
-      return directory
+      mkdirSync(join(directory, 'store'))
+      return join(directory, 'store')
     }
-    const url = `http://${host.address}:${ETCD_PORT}`
-    const peer = `http://${host.address}:${ETCD_PORT + 1}`
-    this.#spawn('store', 'etcd', [
-      ...[
-        '--data-dir',
-        join(this.#directory, 'etcd'),
-        '--listen-client-urls',
-        url,
-        '--advertise-client-urls',
-        url,
-      ],
-      ...[
-        '--listen-peer-urls',
-        peer,
-        '--initial-advertise-peer-urls',
-        peer,
-        '--initial-cluster',
-        `default=${peer}`,
-      ],
-    ])
-    await this.#until('store', async () => this.#said('store', /serving .*client requests/))
-    return `etcd://${host.address}:${ETCD_PORT}`
+    const url = `http://${address}:${ETCD_PORT}`
+    const peer = `http://${address}:${ETCD_PORT + 1}`
+    const options = {
+      'data-dir': join(directory, 'etcd'),
+      'listen-client-urls': url,
+      'advertise-client-urls': url,
+      'listen-peer-urls': peer,
+      'initial-advertise-peer-urls': peer,
+      'initial-cluster': `default=${peer}`,
+    }
+    const args = Object.entries(options).map(([option, value]) => `--${option}=${value}`)
+    await this.#processes.start(name, 'etcd', args, (said) => /serving .*client requests/.test(said))
+    return `etcd://${address}:${ETCD_PORT}`
   }
 
   async #startGateway(): Promise<void> {
     const { address } = this.network.host('gateway')
-    this.#understudy('gateway', ['gateway', '--listen', address, '--store', this.#storeUrl])
-    await this.#until('gateway', async () => (await this.#listStore('cluster/gateway')).length > 0)
+    const words = ['gateway', '--listen', address, '--store', this.#storeUrl]
+    const isKnown = async () => (await this.#listStore('cluster/gateway')).length > 0
+    await this.#processes.startUnderstudy('gateway', words, isKnown)
   }
 
   /** Resolves when the cluster knows it. */
   async #startAgent(host: string): Promise<void> {
     const { address } = this.network.host(host)
-    const said = this.#saidBefore(host)
-    this.#understudy(host, ['host', '--name', host, '--store', this.#storeUrl, '--listen', address])
-    await this.#until(host, async () => this.#said(host, /is in the cluster/, said))
-  }
-
-  /** A process of the product that stays, in its own directory. */
-  #understudy(name: string, words: readonly string[]): void {
-    this.#spawn(name, process.execPath, [COMMAND, ...words, '--dir', this.#directoryOf(name)])
-  }
-
-  #spawn(name: string, program: string, args: readonly string[]): void {
-    const log = openSync(this.#logOf(name), 'a')
-    const child = this.network.host(name).spawn(program, args, { stdio: ['ignore', log, log] })
-    this.#ended.delete(name)
-    child.on('error', (error) => writeFileSync(log, `${error}\n`))
-    child.on('close', () => {
-      closeSync(log)
-      this.#ended.add(name)
-    })
-  }
-
-  /** Whether a log has such a line, behind so many characters of earlier processes. */
-  #said(name: string, text: RegExp, from = 0): boolean {
-    return text.test(readFileSync(this.#logOf(name), 'utf8').slice(from))
-  }
-
-  #saidBefore(name: string): number {
-    return existsSync(this.#logOf(name)) ? readFileSync(this.#logOf(name), 'utf8').length : 0
-  }
-
-  /** Resolves when it is so; rejects when what was started there has ended, or takes too long. */
-  async #until(name: string, isSo: () => Promise<boolean>): Promise<void> {
-    const look = async () => {
-      if (this.#ended.has(name)) throw new Error(`${name} ended:\n${tail(this.#logOf(name))}`)
-      return (await isSo()) || undefined
-    }
-    await until(look, START_MS_MAX, async () => `${name} does not start:\n${tail(this.#logOf(name))}`)
+    const words = ['host', '--name', host, '--store', this.#storeUrl, '--listen', address]
+    await this.#processes.startUnderstudy(host, words, (said) => said.includes('is in the cluster'))
   }
 
   async #protectedStatus() {
@@ -346,24 +286,29 @@ export class NamespaceCluster implements HarmableCluster {
     return { ...status, primary, backup }
   }
 
+  /** Protected, and the same before and after the generations were read: they are of one moment. */
+  async #settled() {
+    const look = async () => {
+      await this.protectedAgain()
+      const status = await this.#protectedStatus().catch(() => null)
+      const generations = await this.#generations()
+      const { generation } = (await this.#protectedStatus().catch(() => null)) ?? {}
+      return status !== null && status.generation === generation ? { status, generations } : undefined
+    }
+    return until(look, RECOVER_MS_MAX, () => this.describe())
+  }
+
   /** What a command says, on the first host that can. */
   async #json(...words: readonly string[]): Promise<unknown> {
     let failure: unknown = new Error('no host is on')
     for (const host of this.#hosts.filter((name) => this.network.host(name).isOn)) {
       try {
-        return JSON.parse(await this.#command(host, words, START_MS_MAX))
+        return JSON.parse(await this.#processes.command(host, words))
       } catch (error) {
         failure = error
       }
     }
     throw failure
-  }
-
-  async #command(host: string, words: readonly string[], timeoutMs: number): Promise<string> {
-    const args = [COMMAND, ...words, '--dir', this.#directoryOf(host)]
-    return mustFinish(
-      this.network.host(host).spawn(process.execPath, args, { stdio: 'pipe', timeout: timeoutMs }),
-    )
   }
 
   async #generations(): Promise<GenerationKey[]> {
@@ -376,30 +321,11 @@ export class NamespaceCluster implements HarmableCluster {
   }
 
   /** Asked from the gateway's place, which no plan cuts off from the store. */
-  async #listStore(prefix: string) {
-    const args = [LIST, this.#storeUrl, prefix]
-    const lines = await mustFinish(
-      this.network.host('gateway').spawn(process.execPath, args, { stdio: 'pipe' }),
-    )
-    return lines
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => entrySchema.parse(JSON.parse(line)))
+  #listStore(prefix: string) {
+    return this.#processes.listStore('gateway', this.#storeUrl, prefix)
   }
 
-  #directoryOf(name: string): string {
-    return join(this.#directory, name)
-  }
-
-  #logOf(name: string): string {
-    return join(this.#directory, `${name}.log`)
-  }
-}
-
-function tail(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').trimEnd().split('\n').slice(-LOG_LINES_SHOWN).join('\n')
-  } catch {
-    return '(none)'
+  #layoutOf(host: string): ClusterLayout {
+    return new ClusterLayout(this.#processes.directoryOf(host))
   }
 }

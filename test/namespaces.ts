@@ -1,7 +1,7 @@
 /**
  * Hosts as network namespaces of one Linux machine: each has an address of its own on one Ethernet switch, and can be cut off,
  * slowed, stopped, and have its power cut as a machine can. Needs iproute2 and util-linux, and either root or a kernel that lets
- * anybody make user namespaces.
+ * anybody make user namespaces; UNDERSTUDY_NAMESPACES=user has root make them as well.
  *
  * Neighbours are entered by hand, not found by ARP: a cut in one direction would otherwise become one in both when ARP's
  * questions or answers are lost, and a network of several segments has routers that answer for hosts that are gone.
@@ -75,7 +75,7 @@ export class NamespaceNetwork {
 
   /** Throws an Error that says what is missing. `cut` is for tests of the second choice. */
   static async open({
-    privilege = process.getuid?.() === 0 ? 'root' : 'user',
+    privilege = process.getuid?.() === 0 && process.env.UNDERSTUDY_NAMESPACES !== 'user' ? 'root' : 'user',
     cut,
   }: NetworkOptions = {}): Promise<NamespaceNetwork> {
     const asRoot = privilege === 'root' ? [] : ['--user', '--map-root-user']

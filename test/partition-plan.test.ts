@@ -48,10 +48,6 @@ class FakeCluster implements HarmableCluster {
     this.#left = failsAfter
   }
 
-  async roles(): Promise<Roles> {
-    return ROLES
-  }
-
   cut = (from: string, to: string) => this.#does(`cut ${from} ${to}`)
   heal = (from: string, to: string) => this.#undoes(`cut ${from} ${to}`)
   slow = (host: string) => this.#does(`slow ${host}`)
@@ -66,8 +62,9 @@ class FakeCluster implements HarmableCluster {
     expect([...this.harmed]).toEqual([])
   }
 
-  async protectedAgain(): Promise<void> {
+  async protectedAgain(): Promise<Roles> {
     expect([...this.harmed]).toEqual([])
+    return ROLES
   }
 
   async #does(name: string): Promise<void> {
@@ -109,7 +106,7 @@ describe('a plan', () => {
   it('has everything in it before long', () => {
     const faults = planRounds(1, 300).rounds.flat()
     const kinds = new Set(faults.map(({ fault }) => fault.kind))
-    expect(kinds).toEqual(new Set(['cut', 'slow', 'pause', 'crash', 'power-cut']))
+    expect(kinds).toEqual(new Set(['cut', 'isolate', 'slow', 'pause', 'crash', 'power-cut']))
     const cuts = faults.flatMap(({ fault }) =>
       fault.kind === 'cut' ? [`${fault.a} ${fault.b} ${fault.way}`] : [],
     )
@@ -184,5 +181,16 @@ describe('carrying out a plan', () => {
     expect(await deeds('there')).toEqual(['cut h1 store'])
     expect(await deeds('back')).toEqual(['cut store h1'])
     expect(await deeds('both')).toEqual(['cut h1 store', 'cut store h1'])
+  })
+
+  it('isolates a host from all others, and from the store or not', async () => {
+    const deeds = async (keepsStore: boolean) => {
+      const cluster = new FakeCluster()
+      const fault = { kind: 'isolate', at: 'backup', way: 'there', keepsStore } as const
+      await runPlan(cluster, { seed: 1, rounds: [[{ fault, startMs: 0, forMs: 1 }]] }, new VirtualClock())
+      return cluster.deeds
+    }
+    expect(await deeds(true)).toEqual(['cut h2 h1', 'cut h2 h3', 'cut h2 gateway'])
+    expect(await deeds(false)).toEqual(['cut h2 h1', 'cut h2 h3', 'cut h2 gateway', 'cut h2 store'])
   })
 })

@@ -15,6 +15,8 @@ export type Way = 'both' | 'there' | 'back'
 
 export type Fault =
   | { readonly kind: 'cut'; readonly a: Place; readonly b: Place; readonly way: Way }
+  /** A host is cut off from all others and the gateway; with `keepsStore` it can still ask the arbiter. */
+  | { readonly kind: 'isolate'; readonly at: Place; readonly way: Way; readonly keepsStore: boolean }
   | { readonly kind: 'slow'; readonly at: Place; readonly delayMs: number; readonly lossShare: number }
   /** SIGSTOP of every process of a host. */
   | { readonly kind: 'pause'; readonly at: Place }
@@ -48,6 +50,7 @@ const FAULTS_MAX = 3
 const LOSS_CHANCE = 0.4
 
 const HOSTS: readonly Place[] = ['primary', 'backup', 'spare']
+const WAYS: readonly Way[] = ['both', 'there', 'back']
 /** What talks to each other, the more important ones more often. */
 const LINES: readonly (readonly [Place, Place])[] = [
   ['primary', 'backup'],
@@ -71,7 +74,8 @@ export function planRounds(seed: number, rounds: number): Plan {
 function drawRound(random: Random): TimedFault[] {
   if (random.chance(LOSS_CHANCE)) {
     const kind = random.chance(0.5) ? 'crash' : 'power-cut'
-    return [timed(random, { kind, at: random.pick(HOSTS) }, FAULT_MS_MAX)]
+    // At once: the machine is known to be protected at the beginning of a round.
+    return [{ ...timed(random, { kind, at: random.pick(HOSTS) }, FAULT_MS_MAX), startMs: 0 }]
   }
   return Array.from({ length: random.whole(1, FAULTS_MAX) }, () => {
     const fault = drawHarmless(random)
@@ -80,11 +84,13 @@ function drawRound(random: Random): TimedFault[] {
 }
 
 function drawHarmless(random: Random): Fault {
-  const kind = random.pick(['cut', 'cut', 'cut', 'slow', 'pause', 'pause'] as const)
+  const kind = random.pick(['cut', 'cut', 'cut', 'isolate', 'slow', 'pause', 'pause'] as const)
   switch (kind) {
+    case 'isolate':
+      return { kind, at: random.pick(HOSTS), way: random.pick(WAYS), keepsStore: random.chance(0.5) }
     case 'cut': {
       const [a, b] = random.pick(LINES)
-      return { kind, a, b, way: random.pick(['both', 'there', 'back'] as const) }
+      return { kind, a, b, way: random.pick(WAYS) }
     }
     case 'slow': {
       const at = random.pick([...HOSTS, 'store'] as const)
@@ -123,6 +129,11 @@ export function describeFault({ fault, startMs, forMs }: TimedFault, roles: Role
     case 'cut': {
       const arrow = { both: '<->', there: '->', back: '<-' }[fault.way]
       return `cut ${named(fault.a)} ${arrow} ${named(fault.b)} ${when}`
+    }
+    case 'isolate': {
+      const way = { both: 'both ways', there: 'nothing gets out', back: 'nothing gets in' }[fault.way]
+      const besides = fault.keepsStore ? ', not from the store' : ''
+      return `isolate ${named(fault.at)}, ${way}${besides}, ${when}`
     }
     case 'slow':
       return `slow ${named(fault.at)}, ${fault.delayMs} ms, ${fault.lossShare * 100} % lost, ${when}`

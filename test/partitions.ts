@@ -14,7 +14,6 @@ import {
 
 /** A cluster that carries one protected machine with clients, and can be harmed. */
 export interface HarmableCluster {
-  roles(): Promise<Roles>
   /** Frames of `from` do not reach `to`. */
   cut(from: string, to: string): Promise<void>
   slow(host: string, delayMs: number, lossShare: number): Promise<void>
@@ -28,8 +27,8 @@ export interface HarmableCluster {
   normalSpeed(host: string): Promise<void>
   /** Resolves when the clients were answered some more times. Rejects when it takes too long. */
   served(): Promise<void>
-  /** Resolves when the machine is protected. Rejects when it takes too long. */
-  protectedAgain(): Promise<void>
+  /** Resolves when the machine is protected, with who is what. Rejects when it takes too long. */
+  protectedAgain(): Promise<Roles>
 }
 
 export interface RoundReport {
@@ -56,19 +55,20 @@ export async function runPlan(
   onRound: (report: RoundReport) => void = () => {},
 ): Promise<RoundReport[]> {
   const reports: RoundReport[] = []
+  // What was protected a moment ago need not be: a busy machine may lose a backup by itself.
   for (const [i, faults] of rounds.entries()) {
     const round = i + 1
     let told: readonly string[] = []
     try {
-      const roles = await cluster.roles()
+      const roles = await cluster.protectedAgain()
       told = faults.map((fault) => describeFault(fault, roles))
       await harm(cluster, faults, roles, clock)
       const healedMs = clock.nowMs()
       await cluster.served()
       const servedMs = clock.nowMs() - healedMs
-      await cluster.protectedAgain()
+      const { primary } = await cluster.protectedAgain()
       const protectedMs = clock.nowMs() - healedMs
-      const moved = (await cluster.roles()).primary !== roles.primary
+      const moved = primary !== roles.primary
       reports.push({ round, faults: told, servedMs, protectedMs, moved })
       onRound(reports.at(-1)!)
     } catch (error) {
@@ -121,6 +121,12 @@ function deedsOf(fault: Fault, roles: Roles): Deed[] {
   switch (fault.kind) {
     case 'cut':
       return cutsOf(hostAt(roles, fault.a), hostAt(roles, fault.b), fault.way)
+    case 'isolate': {
+      const host = hostAt(roles, fault.at)
+      const store = fault.keepsStore ? [] : [roles.store]
+      const others = [roles.primary, roles.backup, ...roles.spares, roles.gateway, ...store]
+      return others.flatMap((other) => cutsOf(host, other, fault.way))
+    }
     case 'slow': {
       const host = hostAt(roles, fault.at)
       return [
@@ -157,7 +163,7 @@ function deedsOf(fault: Fault, roles: Roles): Deed[] {
 }
 
 function cutsOf(a: string, b: string, way: Way): Deed[] {
-  // With two hosts the spare one is the backup's: a host is not cut off from itself.
+  // A host is not cut off from itself; with two hosts the spare one is the backup's.
   if (a === b) return []
   const cut = (from: string, to: string): Deed => ({
     name: `cut ${from} ${to}`,

@@ -81,7 +81,7 @@ export class Passt {
   constructor(published: readonly PublishedPort[], guestMac: Uint8Array, events: PasstEvents) {
     this.#guestMac = guestMac
     this.#events = events
-    if (process.getuid?.() === 0) chownSync(this.#directory, NOBODY_ID, NOBODY_ID)
+    if (process.getuid?.() === 0) giveToNobody(this.#directory)
     // A session of its own: Ctrl-C at a terminal is for the gateway to handle, not for the clients' connections.
     this.#child = spawn('passt', passtArguments(this.#path, published), {
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -207,6 +207,15 @@ export class Passt {
       inUse ? 'NET_PORT_IN_USE' : 'NET_PASST_FAILED',
       `passt ended while starting: ${words || 'it said nothing'}`,
     )
+  }
+}
+
+/** In a user namespace that knows no user but root there is nobody to give it to, and passt stays root. */
+function giveToNobody(path: string): void {
+  try {
+    chownSync(path, NOBODY_ID, NOBODY_ID)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
   }
 }
 
