@@ -10,6 +10,9 @@ import { type CpuReport, monotonicMs } from './thread-messages.ts'
 /** Pages of a piece: looked at, hashed and copied in well under a millisecond. */
 const PIECE_PAGES = 128
 
+/** Holds every piece but one with an unusually long state. */
+const GATHERED_BYTES = 1024 * 1024
+
 /**
  * Copies of pages that the guest wrote to before they were sent, in bytes: of a quarter of its memory, and of no less than
  * this. Beyond it the guest waits for the other side, for a host without memory helps nobody.
@@ -23,6 +26,7 @@ export class CloneProducer {
   /** Behind this the log goes on. */
   readonly begun: Extract<CpuReport, { kind: 'clone-begun' }>
   #credit = 0
+  #buffer = new Uint8Array(GATHERED_BYTES)
 
   /** As of now, behind the frame before `cursor`: between two slices, when the outputs were taken. */
   constructor(machine: SavableMachine, cursor: FrameCursor) {
@@ -47,12 +51,12 @@ export class CloneProducer {
     return this.#save.pagesLeft === 0
   }
 
-  /** The next piece, if it may go; between two slices. */
-  next(): CpuReport | null {
+  /** The next piece, if it may go; between two slices. Its bytes are valid until the next call. */
+  next(): Extract<CpuReport, { kind: 'clone-piece' }> | null {
     if (this.#credit === 0 || this.isDone) return null
     const sinceMs = monotonicMs()
     const before = this.#save.pagesLeft
-    const bytes = Buffer.concat(this.#save.next(Math.min(this.#credit, PIECE_PAGES)))
+    const bytes = this.#gathered(this.#save.next(Math.min(this.#credit, PIECE_PAGES)))
     const pagesLeft = this.#save.pagesLeft
     const pages = before - pagesLeft
     this.#credit -= pages
@@ -61,5 +65,17 @@ export class CloneProducer {
 
   cancel(): void {
     this.#save.cancel()
+  }
+
+  /** In one buffer, the same every time unless a piece is longer than any before. */
+  #gathered(pieces: readonly Uint8Array[]): Uint8Array {
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0)
+    if (this.#buffer.length < length) this.#buffer = new Uint8Array(length)
+    let at = 0
+    for (const piece of pieces) {
+      this.#buffer.set(piece, at)
+      at += piece.length
+    }
+    return this.#buffer.subarray(0, length)
   }
 }

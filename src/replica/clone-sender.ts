@@ -186,28 +186,33 @@ export class CloneSender {
         ? await compress(part, { params: { [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL } })
         : null
       const isSmaller = packed !== null && packed.length < part.length
-      await this.#writeAll(
+      await this.#written(
         isSmaller ? { kind: 'packed-state', bytes: packed } : { kind: 'state', bytes: part },
       )
       this.#sentBytes += isSmaller ? packed.length : part.length
     }
+    this.#options.cpu.recycle(bytes)
     const waitMs = untilMs - monotonicMs()
     if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs))
   }
 
-  /** Resolves when the connection has room for more. */
-  async #writeAll(message: CloneMessage): Promise<void> {
-    if (this.#write(message) || this.#hasEnded) return
+  /** Resolves when the connection needs the bytes no longer. */
+  async #written(message: CloneMessage): Promise<void> {
+    if (this.#hasEnded) return
+    const pieces = encodeCloneMessage(message)
+    const last = pieces.pop()
+    for (const piece of pieces) this.#socket.write(piece)
     await new Promise<void>((resolve) => {
-      this.#socket.once('drain', resolve)
       this.#socket.once('close', resolve)
+      this.#socket.write(last ?? '', () => {
+        this.#socket.off('close', resolve)
+        resolve()
+      })
     })
   }
 
-  #write(message: CloneMessage): boolean {
-    return encodeCloneMessage(message)
-      .map((piece) => this.#socket.write(piece))
-      .every((hasRoom) => hasRoom)
+  #write(message: CloneMessage): void {
+    for (const piece of encodeCloneMessage(message)) this.#socket.write(piece)
   }
 
   #heard(decoder: CloneDecoder, chunk: Buffer): void {

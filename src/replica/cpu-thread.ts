@@ -10,15 +10,16 @@ import { isSavable, type Machine } from '../machine/machine.ts'
 import { DivergenceError } from '../replay/errors.ts'
 import { CURSOR_AT_START, type FrameCursor, inputBytesMax, SLICE_INPUT_BYTES_MAX } from '../replay/frame.ts'
 import { ClockFollower } from './clock-follower.ts'
+import { encodePiece } from './clone-pieces.ts'
 import { CloneProducer } from './clone-producer.ts'
-import { cloneFrom } from './clone-source.ts'
+import { type ClonedMachine, cloneFrom } from './clone-source.ts'
 import { ringDoorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
 import { LiveCpu } from './live-cpu.ts'
 import { releaseImages, reloadBoot } from './machine-source.ts'
 import { Pacer } from './pacer.ts'
 import { PendingRequests } from './pending-requests.ts'
-import { lowerThisThread } from './priority.ts'
+import { lowerThisThread, restoreThisThread, yieldThisThread } from './priority.ts'
 import { ReplayCpu } from './replay-cpu.ts'
 import { RingReader, RingWriter } from './ring.ts'
 import { SlicePolicy } from './slice-policy.ts'
@@ -107,7 +108,7 @@ class CpuThread {
     }
     const piece = this.#clone?.next() ?? null
     if (piece === null) return false
-    this.#report(piece)
+    this.#reports.writeParts(encodePiece(piece))
     if (this.#clone?.isDone) this.#clone = null
     return true
   }
@@ -274,7 +275,7 @@ async function main(data: CpuThreadData): Promise<void> {
     const create = (config: MachineConfig) => module.createMachine(config, options)
     const { machine, cursor } =
       data.machine === null
-        ? await cloneFrom(new RingReader(data.commands), create)
+        ? await becomeClone(data, create)
         : { machine: await begin(data.machine, data.snapshot, create), cursor: CURSOR_AT_START }
     const thread = new CpuThread(machine, cursor, data, reports)
     thread.run()
@@ -288,6 +289,16 @@ async function main(data: CpuThreadData): Promise<void> {
   } finally {
     reports.close()
   }
+}
+
+async function becomeClone(
+  { commands, yielding }: CpuThreadData,
+  create: (config: MachineConfig) => Machine | Promise<Machine>,
+): Promise<ClonedMachine> {
+  if (!yielding) yieldThisThread()
+  const cloned = await cloneFrom(new RingReader(commands), create)
+  if (!yielding) restoreThisThread()
+  return cloned
 }
 
 /** A machine at power-on, or as it was saved in the file `snapshot`. */

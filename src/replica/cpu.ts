@@ -3,6 +3,7 @@ import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { MachineConfig } from '../machine/config.ts'
 import type { MachineInput } from '../machine/io.ts'
+import { decodePiece } from './clone-pieces.ts'
 import type { Boot } from './config.ts'
 import { Doorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
@@ -125,6 +126,11 @@ export class Cpu {
     this.#flushing ??= this.#flush()
   }
 
+  /** The bytes of a `clone-piece` have been dealt with. */
+  recycle(bytes: Uint8Array): void {
+    this.#reports.recycle(bytes)
+  }
+
   /** Resolves when everything that was sent is in the ring, which bounds what waits for the CPU thread. */
   async flushed(): Promise<void> {
     while (this.#flushing !== null && !this.#ended) await this.#flushing
@@ -153,7 +159,7 @@ export class Cpu {
     for (let taken = 0; taken < REPORT_BATCH_MAX; taken++) {
       const record = this.#ended ? null : this.#reports.tryRead()
       if (record === null) break
-      this.#onReport(decodeReport(record))
+      this.#onReport(decodePiece(record) ?? decodeReport(record))
     }
     if (this.#ended || this.#drainsLater || this.#reports.sleep()) return
     // More is there: sockets get their turn first.

@@ -31,7 +31,7 @@ import { ReplicaMetrics, type ReplicaMetricsAnswer } from './metrics.ts'
 import { connectNetwork } from './network.ts'
 import { Outside } from './outside.ts'
 import { PrimaryShell } from './primary-shell.ts'
-import { raiseThread } from './priority.ts'
+import { raiseThread, unraiseThread } from './priority.ts'
 import { logError } from './process-log.ts'
 import type { ReplicaParts, Shell, ShellStatus } from './shell.ts'
 import { PRODUCT_MACHINE, type Standby } from './standby.ts'
@@ -127,6 +127,8 @@ export class Replica {
     if (config.cloned) this.#receiver = await this.#awaitClone()
     const outside = new Outside(network, this.#console, rarpAnnouncement(Buffer.from(config.mac, 'hex')))
     const raised = standby?.raised ?? (await raiseThread(process.pid, { inherited: false }))
+    // Until it has its state it has nothing to say that somebody waits for.
+    if (config.cloned && raised) await unraiseThread(process.pid)
     const cpu = Cpu.start({
       machineModule: config.machineModule ?? PRODUCT_MACHINE.href,
       thread: config.machineModule === null ? (standby?.thread ?? null) : null,
@@ -344,7 +346,7 @@ export class Replica {
   #cpuReported(report: CpuReport): void {
     switch (report.kind) {
       case 'ready':
-        this.#receiver?.restored()
+        void this.#restored()
         return
       case 'clone-refused':
       case 'clone-begun':
@@ -366,6 +368,13 @@ export class Replica {
         this.#log?.keep()
     }
     this.#drive((shell) => shell.cpuReported(report))
+  }
+
+  /** From here on somebody waits for what this clone has to say. */
+  async #restored(): Promise<void> {
+    if (this.#receiver === null) return
+    await raiseThread(process.pid, { inherited: false })
+    this.#receiver.restored()
   }
 
   #wentLive(generation: number, sequence: number, control: ControlState): void {

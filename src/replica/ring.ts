@@ -30,6 +30,11 @@ const REWIND = -1
 /** A writer that finds the ring empty beyond this begins at the beginning, so that no more of it ever needs memory. */
 const REWIND_BYTES_MIN = 64 * 1024
 
+/** Buffers from this size on are worth keeping: each costs page faults, and V8 collects its whole heap after some of them. */
+const RECYCLED_BYTES_MIN = 128 * 1024
+/** As many as are on their way at once. */
+const SPARES_MAX = 24
+
 /** Bytes a record of `length` occupies: its length word, then itself, padded so that length words never wrap. */
 function occupied(length: number): number {
   return (LENGTH_BYTES + length + 3) & ~3
@@ -88,9 +93,24 @@ export class RingWriter extends RingEnd {
 
   /** Appends one record. Returns false, and writes nothing, when there is no room for it now. */
   tryWrite(record: Uint8Array): boolean {
-    const size = occupied(record.length)
+    return this.#tryWriteParts([record])
+  }
+
+  /** Appends one record that is made of these parts, sleeping while the ring is full. Nothing is copied but into the ring. */
+  writeParts(parts: readonly Uint8Array[]): void {
+    for (;;) {
+      if (this.#tryWriteParts(parts)) return
+      const read = this.#announceSleep()
+      if (this.#tryWriteParts(parts)) return
+      Atomics.wait(this.control, READ, read)
+    }
+  }
+
+  #tryWriteParts(parts: readonly Uint8Array[]): boolean {
+    const length = parts.reduce((sum, part) => sum + part.length, 0)
+    const size = occupied(length)
     if (size > this.capacity) {
-      throw new ReplicaError('RING_RECORD_TOO_LARGE', `${record.length} bytes in a ring of ${this.capacity}.`)
+      throw new ReplicaError('RING_RECORD_TOO_LARGE', `${length} bytes in a ring of ${this.capacity}.`)
     }
     if (this.closed) throw new ReplicaError('RING_CLOSED', 'The ring was closed.')
     let written = Atomics.load(this.control, WRITTEN)
@@ -103,11 +123,14 @@ export class RingWriter extends RingEnd {
       written += this.capacity - start
       start = 0
     }
-    this.words[start >> 2] = record.length
-    const from = (start + LENGTH_BYTES) & mask
-    const first = Math.min(record.length, this.capacity - from)
-    this.data.set(first === record.length ? record : record.subarray(0, first), from)
-    if (first < record.length) this.data.set(record.subarray(first), 0)
+    this.words[start >> 2] = length
+    let at = (start + LENGTH_BYTES) & mask
+    for (const part of parts) {
+      const first = Math.min(part.length, this.capacity - at)
+      this.data.set(first === part.length ? part : part.subarray(0, first), at)
+      if (first < part.length) this.data.set(part.subarray(first), 0)
+      at = (at + part.length) & mask
+    }
     Atomics.store(this.control, WRITTEN, (written + size) | 0)
     if (Atomics.exchange(this.control, READER_SLEEPS, 0) === 1) this.#wakeReader()
     return true
@@ -115,12 +138,7 @@ export class RingWriter extends RingEnd {
 
   /** Appends one record, sleeping while the ring is full. For a thread that may block. */
   write(record: Uint8Array): void {
-    for (;;) {
-      if (this.tryWrite(record)) return
-      const read = this.#announceSleep()
-      if (this.tryWrite(record)) return
-      Atomics.wait(this.control, READ, read)
-    }
+    this.writeParts([record])
   }
 
   /** Appends one record once there is room. For a thread that may not block; one call at a time. */
@@ -148,6 +166,8 @@ export class RingWriter extends RingEnd {
 }
 
 export class RingReader extends RingEnd {
+  readonly #spare: ArrayBufferLike[] = []
+
   get empty(): boolean {
     return this.usedBytes === 0
   }
@@ -169,7 +189,7 @@ export class RingReader extends RingEnd {
     if (length < 0 || size > used) {
       throw new ReplicaError('RING_CORRUPT', `A record of ${length} bytes among ${used}.`)
     }
-    const record = new Uint8Array(length)
+    const record = this.#bufferFor(length)
     const from = (start + LENGTH_BYTES) & mask
     const first = Math.min(length, this.capacity - from)
     record.set(this.data.subarray(from, from + first))
@@ -177,6 +197,21 @@ export class RingReader extends RingEnd {
     Atomics.store(this.control, READ, (read + size) | 0)
     if (Atomics.exchange(this.control, WRITER_SLEEPS, 0) === 1) Atomics.notify(this.control, READ)
     return record
+  }
+
+  /** Takes back a long record that was dealt with, whole or as a part of it, for one that is read later. */
+  recycle(record: Uint8Array): void {
+    if (record.buffer.byteLength < RECYCLED_BYTES_MIN || this.#spare.length >= SPARES_MAX) return
+    this.#spare.push(record.buffer)
+  }
+
+  #bufferFor(length: number): Uint8Array {
+    if (length < RECYCLED_BYTES_MIN) return new Uint8Array(length)
+    const spare = this.#spare.findIndex((buffer) => buffer.byteLength >= length)
+    if (spare >= 0) return new Uint8Array(this.#spare.splice(spare, 1)[0], 0, length)
+    // Longer than this one, so that the next one fits.
+    const rounded = Math.ceil(length / RECYCLED_BYTES_MIN) * RECYCLED_BYTES_MIN
+    return new Uint8Array(new ArrayBuffer(rounded), 0, length)
   }
 
   /** Sleeps until a record is there, the ring is closed, or `timeoutMs` has passed. For a thread that may block. */

@@ -72,7 +72,7 @@ function saveWhileRunning(machine: Computer, at: bigint, end: bigint, random: Ra
     const step = machine.retired + BigInt(1 + random.below(3000))
     runTo(machine, step < end ? step : end)
     keptBytes = Math.max(keptBytes, save.keptBytes)
-    pieces.push(...save.next(1 + random.below(8)))
+    pieces.push(...save.next(1 + random.below(8)).map((piece) => piece.slice()))
   }
   runTo(machine, end)
   return { bytes: Buffer.concat(pieces), keptBytes }

@@ -1,7 +1,7 @@
 /**
  * The bytes of the snapshot of a machine that goes on while it is saved: of the moment at which the saving began. The
  * pieces are made between slices, by the thread that runs the machine; they are copies, so the machine may go on before
- * they are written.
+ * they are written, up to the next piece.
  */
 import type { MachineCapture, SavableMachine } from '../machine/machine.ts'
 import { RECORD_PAGES_MAX } from './format.ts'
@@ -13,6 +13,9 @@ export class RunningSave {
   readonly #capture: MachineCapture
   readonly #options: SaveOptions
   readonly #zeros: Uint8Array
+  readonly pageBytes: number
+  /** Copies of the pages of one piece; the same memory for every piece, so that nothing is left to be collected. */
+  #staged = new Uint8Array(0)
   #begun = false
   #records = 0
 
@@ -20,7 +23,8 @@ export class RunningSave {
   constructor(machine: SavableMachine, options: SaveOptions) {
     this.#capture = machine.capture()
     this.#options = options
-    this.#zeros = new Uint8Array(machine.pages.pageBytes)
+    this.pageBytes = machine.pages.pageBytes
+    this.#zeros = new Uint8Array(this.pageBytes)
   }
 
   /** Bytes of pages that are held because the machine wrote to them; the next pieces have them first. */
@@ -33,16 +37,25 @@ export class RunningSave {
     return this.#capture.pages.left
   }
 
-  /** What comes next, with at most so many pages; the last time all that is left. Between two slices, while `pagesLeft`. */
+  /**
+   * What comes next, with at most so many pages; the last time all that is left. Between two slices, while `pagesLeft`. The
+   * bytes are valid until the next call.
+   */
   next(pagesMax: number): Uint8Array[] {
     const { program, compress } = this.#options
     const { config, state, pages } = this.#capture
     const out: Uint8Array[] = []
     if (!this.#begun) out.push(encodeStart(encodeHeader(config, program)))
     this.#begun = true
+    const count = Math.min(pagesMax, RECORD_PAGES_MAX)
+    const { pageBytes } = this
+    if (this.#staged.length < count * pageBytes) this.#staged = new Uint8Array(count * pageBytes)
     const taken: { readonly page: number; readonly bytes: Uint8Array }[] = []
-    pages.take(Math.min(pagesMax, RECORD_PAGES_MAX), (page, bytes) => {
-      if (Buffer.compare(bytes, this.#zeros) !== 0) taken.push({ page, bytes: bytes.slice() })
+    pages.take(count, (page, bytes) => {
+      if (Buffer.compare(bytes, this.#zeros) === 0) return
+      const at = taken.length * pageBytes
+      this.#staged.set(bytes, at)
+      taken.push({ page, bytes: this.#staged.subarray(at, at + pageBytes) })
     })
     taken.sort((a, b) => a.page - b.page)
     if (taken.length > 0) {
