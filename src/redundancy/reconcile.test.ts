@@ -32,10 +32,11 @@ function settle(world: World, hosts: readonly PlacementHost[]): Step[] {
     const step = nextStep({
       machine: {
         host: primary,
+        failureDomain: primary,
         memoryBytes: GIB,
         protection: backup === null ? 'unprotected' : 'protected',
         backupHost: backup,
-        cloning: false,
+        cloningTo: null,
       },
       wish: world.wish,
       hosts,

@@ -22,12 +22,13 @@ export interface Wish {
 /** The live machine, as its replica tells. */
 export interface LiveMachine {
   readonly host: string
+  readonly failureDomain: string
   readonly memoryBytes: number
   readonly protection: 'protected' | 'unprotected' | 'starting'
-  /** The host of the backup; null when there is none, or it is not known. */
+  /** The host of the backup; null when there is none. */
   readonly backupHost: string | null
-  /** A clone is on its way. */
-  readonly cloning: boolean
+  /** The host to which a clone is on its way. */
+  readonly cloningTo: string | null
 }
 
 export type Step =
@@ -52,7 +53,9 @@ export interface View {
 
 export function nextStep(asked: View): Step {
   const { machine, wish, hosts } = asked
-  if (machine.cloning || machine.protection === 'starting') return NONE
+  if (machine.cloningTo !== null || machine.protection === 'starting') return NONE
+  // It is handing over, or letting its backup go: whoever is live then decides.
+  if (machine.protection === 'unprotected' && machine.backupHost !== null) return NONE
   // A host that is gone is no place to wish for: being protected somewhere comes first.
   const there = (host: string | null) => (hosts.some((other) => other.host === host) ? host : null)
   const view = { ...asked, wish: { ...wish, primary: there(wish.primary), backup: there(wish.backup) } }
@@ -107,13 +110,15 @@ function ofLone(view: View): Step {
 
 /** Where the other replica belongs: where it is wished, if that will do. */
 function targetOf({ machine, wish, hosts, avoid }: View) {
-  const wanted = { memoryBytes: machine.memoryBytes, apartFrom: machine.host, avoid }
+  const { memoryBytes, host, failureDomain } = machine
+  const wanted = { memoryBytes, apartFrom: { host, failureDomain }, avoid }
   const named = wish.primary !== null && wish.primary !== machine.host ? wish.primary : wish.backup
   const others = hosts.filter(({ host }) => host !== machine.backupHost)
   if (named === null || named === machine.host) return choose(others, wanted)
   // Who names a host may put both replicas into one failure domain, or on a host that is drained.
   const there = hosts.find(({ host }) => host === named)
   if (there === undefined) return { host: null, reason: `${named} does not answer` }
-  const asked = choose([{ ...there, draining: false }], wanted)
+  const apartFrom = { host, failureDomain: null }
+  const asked = choose([{ ...there, draining: false }], { ...wanted, apartFrom })
   return asked.host === null ? asked : { host: named, reason: 'it was asked for' }
 }
