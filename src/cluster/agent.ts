@@ -67,7 +67,12 @@ export class HostAgent {
   constructor(options: AgentOptions) {
     this.#options = options
     const { host, address, layout, storeUrl, identityDirectory, failureDomain, memoryBytes } = options
-    this.replicas = new ReplicaProcesses({ host, address, layout, store: storeUrl, identityDirectory })
+    const guestBytes = memoryBytes ?? totalmem()
+    this.replicas = new ReplicaProcesses({
+      ...{ host, address, layout, identityDirectory },
+      memoryBytes: guestBytes,
+      store: storeUrl,
+    })
     this.#hosts = new HostDirectory(options.store, options.identity)
     this.#copier = new EventCopier({
       host,
@@ -88,7 +93,7 @@ export class HostAgent {
       apiPort: null,
       apiSocket: layout.agentSocket,
       failureDomain,
-      memoryBytes: memoryBytes ?? totalmem(),
+      memoryBytes: guestBytes,
       cpus: availableParallelism(),
     }
   }

@@ -2,6 +2,7 @@
  * Brings every virtual machine whose primary runs on this host to the state that is wished of it, unasked. The deciding is
  * `src/redundancy/restoration.ts`; here it meets clocks, replicas, the store and other hosts.
  */
+import { UnderstudyError } from '../errors.ts'
 import type { PlacementHost } from '../redundancy/placement.ts'
 import type { Step, Wish } from '../redundancy/reconcile.ts'
 import {
@@ -113,7 +114,7 @@ export class Restorer {
       else await this.#parts[step.kind](vm)
     } catch (error) {
       this.#parts.failed(vm, step, error)
-      this.#handle({ kind: 'failed', number, isOccupied: codeOf(error) === 'VM_EXISTS' })
+      this.#handle({ kind: 'failed', number, isOccupied: isOccupied(error) })
       return
     }
     this.#handle({ kind: 'taken', number })
@@ -125,6 +126,7 @@ function peerHost({ peer }: ReplicaStatus): string | null {
   return peer === null ? null : peer.split('/')[0]
 }
 
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : null
+/** The host has no place now, and may have one soon: these codes come from its agent (src/cluster/replica-processes.ts). */
+function isOccupied(error: unknown): boolean {
+  return error instanceof UnderstudyError && (error.code === 'VM_EXISTS' || error.code === 'HOST_FULL')
 }

@@ -9,7 +9,8 @@
  * A pair has exactly two sides: a machine is cloned while it runs alone. So moving a backup, or a primary to a third host,
  * takes the protection away for as long as the clone takes.
  */
-import { choose, type PlacementHost } from './placement.ts'
+import { type Choice, choose, type PlacementHost, type Refusal } from './placement.ts'
+import { ALL_REDUNDANCY_RULES, type RedundancyRules } from './rules.ts'
 
 /** What people wish of a virtual machine beyond that it runs. */
 export interface Wish {
@@ -49,6 +50,7 @@ export interface View {
   readonly hosts: readonly PlacementHost[]
   /** Hosts at which a clone of this machine has failed a moment ago. */
   readonly avoid: ReadonlySet<string>
+  readonly rules?: RedundancyRules
 }
 
 export function nextStep(asked: View): Step {
@@ -109,16 +111,19 @@ function ofLone(view: View): Step {
 }
 
 /** Where the other replica belongs: where it is wished, if that will do. */
-function targetOf({ machine, wish, hosts, avoid }: View) {
+function targetOf({ machine, wish, hosts, avoid, rules = ALL_REDUNDANCY_RULES }: View): Choice | Refusal {
   const { memoryBytes, host, failureDomain } = machine
-  const wanted = { memoryBytes, apartFrom: { host, failureDomain }, avoid }
+  const apartFrom = rules.apart ? { host, failureDomain } : null
+  const wanted = { memoryBytes, apartFrom, avoid }
   const named = wish.primary !== null && wish.primary !== machine.host ? wish.primary : wish.backup
   const others = hosts.filter(({ host }) => host !== machine.backupHost)
   if (named === null || named === machine.host) return choose(others, wanted)
   // Who names a host may put both replicas into one failure domain, or on a host that is drained.
   const there = hosts.find(({ host }) => host === named)
   if (there === undefined) return { host: null, reason: `${named} does not answer` }
-  const apartFrom = { host, failureDomain: null }
-  const asked = choose([{ ...there, draining: false }], { ...wanted, apartFrom })
-  return asked.host === null ? asked : { host: named, reason: 'it was asked for' }
+  const apartFromHost = { host, failureDomain: null }
+  const asked = choose([{ ...there, draining: false }], { ...wanted, apartFrom: apartFromHost })
+  if (asked.host !== null) return { host: named, reason: 'it was asked for' }
+  // Being protected somewhere comes first; a pair stays one until the host that was asked for can take it.
+  return machine.protection === 'unprotected' && wish.protect ? choose(others, wanted) : asked
 }

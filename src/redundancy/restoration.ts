@@ -8,6 +8,7 @@
  */
 import type { PlacementHost } from './placement.ts'
 import { type LiveMachine, nextStep, type Step, type Wish } from './reconcile.ts'
+import { ALL_REDUNDANCY_RULES, type RedundancyRules } from './rules.ts'
 import { AVOID_MS, CLONE_HOST_GONE_MS, OCCUPIED_MS } from './timing.ts'
 
 /** A machine that is live on this host, and what is wished of it; null when the cluster does not know it. */
@@ -35,7 +36,7 @@ export type RestorationEvent =
   | {
       readonly kind: 'failed'
       readonly number: number
-      /** The host still has another replica of the machine. */
+      /** The host still has another replica of the machine, or no memory for one, which may pass soon. */
       readonly isOccupied: boolean
     }
 
@@ -56,6 +57,7 @@ interface Underway {
 }
 
 export class Restoration {
+  readonly #rules: RedundancyRules
   #effects: RestorationEffect[] = []
   /** Counts the times that things were gathered; the one under way has this number. */
   #gathers = 0
@@ -75,6 +77,10 @@ export class Restoration {
   readonly #goneSinceMs = new Map<string, number>()
   /** What each machine was last said to wait for. */
   readonly #waiting = new Map<string, string>()
+
+  constructor(rules: RedundancyRules = ALL_REDUNDANCY_RULES) {
+    this.#rules = rules
+  }
 
   /** Takes one event in at a time that never runs backwards; returns what is to be done, in order. */
   handle(event: RestorationEvent, nowMs: number): RestorationEffect[] {
@@ -122,7 +128,7 @@ export class Restoration {
       const avoid = this.avoided(vm, nowMs)
       const step =
         this.#giveUpClone(machine, hosts, nowMs) ??
-        nextStep({ machine, wish, hosts: this.#withPromises(hosts), avoid })
+        nextStep({ machine, wish, hosts: this.#withPromises(hosts), avoid, rules: this.#rules })
       this.#advance(machine, step)
     }
   }
@@ -193,6 +199,7 @@ export class Restoration {
   }
 
   #isGone(vm: string, host: string, hosts: readonly PlacementHost[], nowMs: number): boolean {
+    if (!this.#rules.goneClone) return false
     const answers = hosts.some((other) => other.host === host)
     const sinceMs = answers ? nowMs : (this.#goneSinceMs.get(vm) ?? nowMs)
     if (answers) this.#goneSinceMs.delete(vm)

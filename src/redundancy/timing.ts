@@ -7,8 +7,8 @@ export const LOOK_MS = 2_000
 export const AVOID_MS = 10_000
 
 /**
- * A host that still has another replica of the machine is left alone for so long: the replica is about to end, as the
- * primary does that has handed over.
+ * A host that still has another replica of the machine, or no memory for one, is left alone for so long: what is there may be
+ * about to end, as the primary does that has handed over.
  */
 export const OCCUPIED_MS = 1_000
 
