@@ -195,21 +195,6 @@ describe.each(SEEDS)('seed %i', (seed) => {
     expect(stateOf(world).backup).not.toBe('d')
   })
 
-  test('an agent whose own lease has run out keeps the failure domains apart', () => {
-    const rack = { failureDomain: 'rack' }
-    const hosts = [host('a', rack), host('b'), host('c', { ...rack, memoryBytes: 8 * GIB }), host('d')]
-    const world = begin(seed, { hosts })
-    world.storeAccess.setReachable('a', false)
-    world.advance(4_000)
-    kill(world, 'b')
-    runUntil(world, 3_000, () => world.host('b').resident('vm-1') === null)
-    // Its agent can read again, and is not a member yet.
-    world.host('a').resident('vm-1')!.process.pause(0)
-    world.storeAccess.setReachable('a', true)
-    runUntil(world, PROTECTED_AGAIN_MS_MAX, () => isProtected(world))
-    expect(stateOf(world).backup).not.toBe('c')
-  })
-
   test('a drained host is left by both kinds of replicas, and no machine is lost', () => {
     const world = begin(seed, {
       pairs: [
