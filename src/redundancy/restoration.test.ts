@@ -149,6 +149,13 @@ describe('a host at which a clone failed', () => {
     expect(clones(see([alone('one')]))).toEqual(['one to c'])
   })
 
+  test('is not, when the machine has left meanwhile and comes back alone: it was its backup that went live', () => {
+    see([alone('one')])
+    taken(1)
+    gathered([])
+    expect(clones(see([alone('one')]))).toEqual(['one to b'])
+  })
+
   test('is not, when the machine got its backup there and gives it up again', () => {
     see([alone('one')])
     taken(1)

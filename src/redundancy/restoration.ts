@@ -119,6 +119,7 @@ export class Restoration {
 
   #decide(machines: readonly SeenMachine[], hosts: readonly PlacementHost[], nowMs: number): void {
     this.#giveUpSteps(hosts, nowMs)
+    this.#forgetAllBut(new Set(machines.map(({ vm }) => vm)))
     for (const machine of machines) {
       const { vm } = machine
       if (this.#underway.has(vm) || (this.#shownFrom.get(vm) ?? 0) > this.#gathers) continue
@@ -130,6 +131,13 @@ export class Restoration {
         this.#giveUpClone(machine, hosts, nowMs) ??
         nextStep({ machine, wish, hosts: this.#withPromises(hosts), avoid, rules: this.#rules })
       this.#advance(machine, step)
+    }
+  }
+
+  /** What was begun for a machine that has left says nothing of it when it comes back. */
+  #forgetAllBut(here: ReadonlySet<string>): void {
+    for (const memory of [this.#cloningTo, this.#goneSinceMs, this.#waiting]) {
+      for (const vm of memory.keys()) if (!here.has(vm) && !this.#underway.has(vm)) memory.delete(vm)
     }
   }
 

@@ -55,13 +55,16 @@ export interface LinkServerOptions {
 /** A server that does not listen yet; whoever has it listen checks where, with `checkReach`. */
 export function linkServer({ identity, refusals, onSocket }: LinkServerOptions): Server {
   if (identity === null) return createServer({ noDelay: true, ...PROBED }, (socket) => onSocket(socket, null))
-  const server = createTlsServer({ ...guardedServerOptions(identity), noDelay: true, ...PROBED }, (socket) => {
-    const verdict = identity.judge(socket)
-    if (verdict.accepted) return onSocket(socket, verdict.host)
-    refusals.count(verdict.reason, socket.remoteAddress, verdict.detail)
-    socket.on('error', () => {})
-    socket.destroy()
-  })
+  const server = createTlsServer(
+    { ...guardedServerOptions(identity), noDelay: true, ...PROBED },
+    (socket) => {
+      const verdict = identity.judge(socket)
+      if (verdict.accepted) return onSocket(socket, verdict.host)
+      refusals.count(verdict.reason, socket.remoteAddress, verdict.detail)
+      socket.on('error', () => {})
+      socket.destroy()
+    },
+  )
   guardHandshakes(server, refusals)
   return server
 }

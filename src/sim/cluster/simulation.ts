@@ -153,32 +153,37 @@ function isAtRest(world: ClusterWorld, vm: SimulatedVm): boolean {
   return resident !== null && resident.sending === null
 }
 
-type Failure = readonly [name: string, strike: (world: ClusterWorld, vm: SimulatedVm) => void]
-
-const SINGLE_FAILURES: readonly Failure[] = [
-  ['primary dies', (world, vm) => world.checker.residentOf(vm)?.kill(false)],
-  ['backup dies', (world, vm) => backupOf(world, vm)?.resident(vm.name)?.kill(false)],
-  ['host of a primary dies', (world, vm) => world.checker.residentOf(vm)?.host.die()],
-  ['host of a backup dies', (world, vm) => backupOf(world, vm)?.die()],
-  ['backup dies, and then the host of its clone', cloneHostDies],
-  ['some host dies', (world) => world.random.pick(world.hosts).die()],
-  [
-    'agent dies',
-    (world) => {
-      const host = world.random.pick(world.hosts)
-      host.killAgent()
-      world.scheduler.after(AGENT_AWAY_MS, () => host.startAgent())
-    },
-  ],
-]
+interface Failure {
+  readonly name: string
+  /** What leads up to it. */
+  prepare?(world: ClusterWorld, vm: SimulatedVm): void
+  strike(world: ClusterWorld, vm: SimulatedVm): void
+}
 
 /** Two failures, but the second costs nothing that the first has not cost: a machine alone, and a spare host. */
-function cloneHostDies(world: ClusterWorld, vm: SimulatedVm): void {
-  backupOf(world, vm)?.resident(vm.name)?.kill(false)
-  world.advance(AGENT_AWAY_MS, () => world.checker.residentOf(vm)?.sending != null)
-  const sending = world.checker.residentOf(vm)?.sending
-  world.advance(world.random.between(0, 100))
-  sending?.to.die()
+const CLONE_HOST_DIES: Failure = {
+  name: 'the host of a clone dies',
+  prepare(world, vm) {
+    backupOf(world, vm)?.resident(vm.name)?.kill(false)
+    world.advance(AGENT_AWAY_MS, () => world.checker.residentOf(vm)?.sending != null)
+  },
+  strike: (world, vm) => world.checker.residentOf(vm)?.sending?.to.die(),
+}
+
+const SINGLE_FAILURES: readonly Failure[] = [
+  { name: 'a primary dies', strike: (world, vm) => world.checker.residentOf(vm)?.kill(false) },
+  { name: 'a backup dies', strike: (world, vm) => backupOf(world, vm)?.resident(vm.name)?.kill(false) },
+  { name: 'the host of a primary dies', strike: (world, vm) => world.checker.residentOf(vm)?.host.die() },
+  { name: 'the host of a backup dies', strike: (world, vm) => backupOf(world, vm)?.die() },
+  CLONE_HOST_DIES,
+  { name: 'some host dies', strike: (world) => world.random.pick(world.hosts).die() },
+  { name: 'an agent dies', strike: agentDies },
+]
+
+function agentDies(world: ClusterWorld): void {
+  const host = world.random.pick(world.hosts)
+  host.killAgent()
+  world.scheduler.after(AGENT_AWAY_MS, () => host.startAgent())
 }
 
 function backupOf(world: ClusterWorld, { name }: SimulatedVm): SimulatedHost | null {
@@ -189,17 +194,21 @@ function backupOf(world: ClusterWorld, { name }: SimulatedVm): SimulatedHost | n
   )
 }
 
-/** One failure of a calm cluster; returns until when the machines were protected again. */
+/** One failure of a calm cluster; returns how long it took until all machines were protected again. */
 function failOnce(world: ClusterWorld): number {
+  // Operators have given up what could not be had: nobody parts a pair for it now.
+  for (const { name } of world.vms) world.registry.wish(name, { primary: null, backup: null })
   // Whatever is avoided or was about to happen is over.
   world.advance(AVOID_MS)
-  const mustLive = new Set(world.vms.filter((vm) => backupOf(world, vm) !== null).map(({ name }) => name))
-  const [name, strike] = world.random.pick(SINGLE_FAILURES)
-  world.note(`--- single failure: ${name}`)
-  strike(world, world.random.pick(world.vms))
+  const failure = world.random.pick(SINGLE_FAILURES)
+  const vm = world.random.pick(world.vms)
+  world.note(`--- single failure: ${failure.name}`)
+  failure.prepare?.(world, vm)
+  const mustLive = new Set(world.vms.filter((each) => backupOf(world, each) !== null).map(({ name }) => name))
+  failure.strike(world, vm)
   // A host that dies with a clone is given CLONE_HOST_GONE_MS to come back.
-  const withinMs = PROTECTED_AGAIN_MS_MAX + (strike === cloneHostDies ? CLONE_HOST_GONE_MS : 0)
-  const tookMs = settle(world, withinMs, `after: ${name}`)
+  const withinMs = PROTECTED_AGAIN_MS_MAX + (failure === CLONE_HOST_DIES ? CLONE_HOST_GONE_MS : 0)
+  const tookMs = settle(world, withinMs, `after: ${failure.name}`)
   world.checker.machinesLive(mustLive)
   for (const host of world.hosts) host.return()
   return tookMs
