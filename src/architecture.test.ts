@@ -18,7 +18,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   compiler: ['machine'],
   snapshot: ['machine', 'replay'],
   ft: [],
-  sim: ['ft'],
+  redundancy: [],
+  sim: ['ft', 'redundancy'],
   security: [],
   net: ['security'],
   store: [],
@@ -38,6 +39,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'security',
   ],
   cluster: [
+    'redundancy',
     'machine',
     'compiler',
     'replay',
@@ -68,7 +70,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-const PURE = ['wasm', 'machine', 'ft']
+const PURE = ['wasm', 'machine', 'ft', 'redundancy']
 
 /** Computation only; these read nothing from outside. */
 const PURE_PACKAGES = new Set(['node:zlib', 'node:assert', 'node:assert/strict'])
@@ -163,7 +165,8 @@ describe('the architecture', () => {
     const modules = new Set(files.map(({ module }) => module).filter((module) => module !== ''))
     expect([...modules].filter((module) => !(module in MAY_IMPORT))).toEqual([])
     const edges = new Set(imports.map(({ from, module }) => `${from.module} -> ${module}`))
-    for (const edge of ['machine -> wasm', 'replay -> machine', 'sim -> ft']) expect(edges).toContain(edge)
+    for (const edge of ['machine -> wasm', 'replay -> machine', 'sim -> ft', 'sim -> redundancy'])
+      expect(edges).toContain(edge)
   })
 
   it('has a graph without cycles', () => {

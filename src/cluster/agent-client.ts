@@ -21,8 +21,9 @@ export class AgentClient {
     this.#target = target
   }
 
-  status(): Promise<HostStatus> {
-    return callControl({ ...this.#target, method: 'GET', path: '/v1/host' }, hostStatusSchema)
+  status(timeoutMs?: number): Promise<HostStatus> {
+    const call = { method: 'GET', path: '/v1/host', ...(timeoutMs !== undefined && { timeoutMs }) } as const
+    return callControl({ ...this.#target, ...call }, hostStatusSchema)
   }
 
   start(order: ReplicaOrder): Promise<ReplicaStatus> {
@@ -58,6 +59,11 @@ export class AgentClient {
 
   async clone(vm: string, order: CloneOrder): Promise<void> {
     await this.#post(`/v1/replicas/${vm}/clone`, order)
+  }
+
+  /** That replica waits for a clone that will not come: it ends, if none has begun to come. */
+  async abandon(vm: string, replica: string): Promise<void> {
+    await this.#post(`/v1/replicas/${vm}/abandon`, { replica })
   }
 
   /** Writes the machine into a file on its host, while it runs. */

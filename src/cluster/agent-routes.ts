@@ -48,6 +48,7 @@ export function agentRoutes(agent: HostAgent): [Route[], UpgradeRoute[]] {
       passed('failover'),
       passed('unprotect'),
       passed('clone'),
+      passed('abandon'),
       passed('pause'),
       passed('resume'),
       passed('limit'),

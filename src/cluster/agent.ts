@@ -7,10 +7,10 @@ import { type FSWatcher, watch } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import type { Logger } from 'pino'
 import { ControlServer, type Route, type UpgradeRoute } from '../control/server.ts'
+import type { Step } from '../redundancy/reconcile.ts'
 import { CLONE_MS_MAX, type CloneOrder, newPairKey, type ReplicaConfig } from '../replica/config.ts'
 import { EventLog, type EventType, NO_VM } from '../replica/event-log.ts'
 import { logError } from '../replica/process-log.ts'
-import type { ReplicaStatus } from '../replica/status.ts'
 import type { Identity } from '../security/identity.ts'
 import { checkReach, isLoopback } from '../security/links.ts'
 import { Refusals } from '../security/refusals.ts'
@@ -20,13 +20,13 @@ import type { HostStatus, ReplicaOrder } from './agent-api.ts'
 import { agentRoutes, joinRoute } from './agent-routes.ts'
 import { Cluster } from './cluster.ts'
 import { clusterRoutes } from './cluster-routes.ts'
+import { ClusterError } from './errors.ts'
 import { EventCopier } from './event-copier.ts'
 import { HostDirectory, placementHosts } from './host-directory.ts'
 import type { HostRecord } from './host-record.ts'
 import type { ClusterLayout, HostLayout } from './layout.ts'
 import { Membership } from './membership.ts'
 import { HostMetrics } from './metrics.ts'
-import type { Step } from './reconcile.ts'
 import { askForMetrics } from './replica-metrics.ts'
 import { ReplicaProcesses } from './replica-processes.ts'
 import { Restorer } from './restorer.ts'
@@ -70,13 +70,11 @@ export class HostAgent {
   constructor(options: AgentOptions) {
     this.#options = options
     const { host, address, layout, storeUrl, identityDirectory, failureDomain, memoryBytes } = options
+    const guestBytes = memoryBytes ?? totalmem()
     this.replicas = new ReplicaProcesses({
-      log: options.log,
-      host,
-      address,
-      layout,
+      ...{ log: options.log, host, address, layout, identityDirectory },
+      memoryBytes: guestBytes,
       store: storeUrl,
-      identityDirectory,
     })
     this.#hosts = new HostDirectory(options.store, options.identity)
     this.#copier = new EventCopier({
@@ -99,7 +97,7 @@ export class HostAgent {
       apiPort: null,
       apiSocket: layout.agentSocket,
       failureDomain,
-      memoryBytes: memoryBytes ?? totalmem(),
+      memoryBytes: guestBytes,
       cpus: availableParallelism(),
     }
   }
@@ -121,7 +119,7 @@ export class HostAgent {
         this.#event(null, isMember ? 'host-joined' : 'host-left', { detail })
       },
     })
-    this.#restorer = new Restorer(this.#options.host, {
+    this.#restorer = new Restorer(this.#record.failureDomain, {
       replicas: () => this.replicas.statuses(),
       hosts: async () => placementHosts(await this.#hosts.views()),
       wish: async (vm) => {
@@ -137,7 +135,7 @@ export class HostAgent {
           },
         }))
       },
-      clone: (machine, to) => this.clone(machine, to),
+      clone: (vm, to) => this.clone(vm, to),
       unprotect: (vm) => this.replicas.call(vm, '/v1/unprotect'),
       failover: (vm) => this.replicas.call(vm, '/v1/failover'),
       decided: (vm, step) => this.#decided(vm, step),
@@ -189,8 +187,10 @@ export class HostAgent {
   }
 
   /** Starts a replica on another host and has the machine that runs here, alone, cloned onto it. */
-  async clone(machine: ReplicaStatus, to: string): Promise<void> {
-    const { vm, generation } = machine
+  async clone(vm: string, to: string): Promise<void> {
+    const machine = await this.replicas.status(vm)
+    if (machine === null) throw new ClusterError('VM_NOT_RUNNING', `${vm} does not run here.`)
+    const { generation } = machine
     const agent = await this.#hosts.client(to)
     const replica = `${to}/${randomUUID()}`
     const record = await readVmRecord(this.#options.store, vm)
@@ -217,7 +217,8 @@ export class HostAgent {
     try {
       await this.replicas.call(vm, '/v1/clone', order)
     } catch (error) {
-      await agent.remove(vm).catch(() => {})
+      // It ends by itself sooner or later; its place is free sooner like this.
+      await agent.abandon(vm, replica).catch(() => {})
       throw error
     }
   }

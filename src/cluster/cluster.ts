@@ -17,7 +17,7 @@ import { HostDirectory, type HostView, placementHosts, replicasOf } from './host
 import { checkHostName, setDraining } from './host-record.ts'
 import { ClusterLayout } from './layout.ts'
 import { readClusterState } from './lifecycle.ts'
-import { place } from './placement.ts'
+import { place } from './place.ts'
 import {
   checkVmName,
   createVmRecord,

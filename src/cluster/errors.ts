@@ -13,6 +13,7 @@ export const CLUSTER_ERRORS = {
     'Look at `understudy events` for why; the host takes nothing new. Take it back with `understudy host undrain`.',
   HOST_COUNT_INVALID: 'Give --hosts a number from 1 to 16.',
   HOST_NAME_INVALID: 'Use 1 to 40 lower-case letters, digits and "-", with a letter or digit at both ends.',
+  HOST_FULL: 'Nothing needs to be done: another host is tried. Start hosts, or give this one more --memory.',
   HOST_NOT_FOUND: 'List the hosts with `understudy host ls`.',
   VM_NAME_INVALID: 'Use 1 to 40 lower-case letters, digits and "-", with a letter or digit at both ends.',
   VM_EXISTS: 'Choose another --name, or remove the old one with `understudy rm`.',

@@ -1,4 +1,6 @@
 /** The hosts of a cluster and how to reach their agents: from the command line as from any agent. */
+import type { PlacementHost } from '../redundancy/placement.ts'
+import { HOST_STATUS_MS_MAX } from '../redundancy/timing.ts'
 import type { ReplicaStatus } from '../replica/status.ts'
 import type { Identity } from '../security/identity.ts'
 import { isLoopback } from '../security/links.ts'
@@ -7,7 +9,6 @@ import type { HostStatus } from './agent-api.ts'
 import { AgentClient } from './agent-client.ts'
 import { ClusterError } from './errors.ts'
 import { type KnownHost, listHosts } from './host-record.ts'
-import type { PlacementHost } from './placement.ts'
 
 /** A host that the cluster knows, and what its agent says; null when that does not answer. */
 export interface HostView extends KnownHost {
@@ -36,7 +37,7 @@ export class HostDirectory {
 
   async #status(host: KnownHost): Promise<HostStatus | null> {
     try {
-      return await this.#client(host).status()
+      return await this.#client(host).status(HOST_STATUS_MS_MAX)
     } catch {
       return null
     }

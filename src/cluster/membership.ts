@@ -1,16 +1,8 @@
 /** A host's place in its cluster: a lease in the store that says it is there, for as long as its agent is. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { HOST_LEASE_MS, JOIN_AGAIN_MS } from '../redundancy/timing.ts'
 import type { Lease, Store } from '../store/store.ts'
 import { type HostRecord, hostKey } from './host-record.ts'
-
-/**
- * How long a host that died is still taken for one that is there: nothing is placed on it for longer. Replicas do not
- * depend on it: they find out about each other within a third of a second.
- */
-const HOST_LEASE_MS = 3_000
-
-/** Between attempts to get in, while the store is away or the lease of the agent before has not run out. */
-const JOIN_AGAIN_MS = 500
 
 export interface MembershipOptions {
   readonly store: Store

@@ -32,6 +32,8 @@ export interface ReplicaProcessesOptions {
   readonly host: string
   readonly address: string
   readonly layout: HostLayout
+  /** For guests. */
+  readonly memoryBytes: number
   /** The store's URL. */
   readonly store: string
   /** This host's identity; null on loopback only. */
@@ -108,10 +110,17 @@ export class ReplicaProcesses {
     return callControl({ socket, method: 'POST', path, ...options }, answer)
   }
 
-  /** Throws VM_EXISTS. */
+  /**
+   * Throws VM_EXISTS, or HOST_FULL: who places replicas knows what was here a moment ago, and others place some, too.
+   */
   async start(order: ReplicaOrder): Promise<ReplicaStatus> {
     if (this.#process(order.vm) !== null) {
       throw new ClusterError('VM_EXISTS', `A replica of ${order.vm} runs on ${this.#options.host} already.`)
+    }
+    const freeBytes = this.#options.memoryBytes - this.#usedBytes()
+    if (order.memoryBytes > freeBytes) {
+      const detail = `${order.memoryBytes} bytes are wanted, ${freeBytes} are free`
+      throw new ClusterError('HOST_FULL', `${this.#options.host} has no memory for ${order.vm}: ${detail}.`)
     }
     const layout = this.#options.layout.vm(order.vm)
     mkdirSync(layout.directory, { recursive: true, mode: 0o700 })
@@ -156,6 +165,12 @@ export class ReplicaProcesses {
   async remove(vm: string): Promise<void> {
     await this.stop(vm, 0)
     rmSync(this.#options.layout.vm(vm).directory, { recursive: true, force: true })
+  }
+
+  /** Memory of all guests whose replicas are there, whether they answer or not. */
+  #usedBytes(): number {
+    const present = this.vms().filter((vm) => this.#process(vm) !== null)
+    return present.reduce((sum, vm) => sum + this.config(vm).memoryBytes, 0)
   }
 
   /** The replica's process, also one that another agent started or that does not answer; null when there is none. */

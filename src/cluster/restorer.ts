@@ -1,17 +1,19 @@
 /**
- * Brings every virtual machine whose primary runs on this host to the state that is wished of it, unasked: looks when
- * something has happened, decides by `reconcile.ts`, and carries out one step at a time.
+ * Brings every virtual machine whose primary runs on this host to the state that is wished of it, unasked. The deciding is
+ * `src/redundancy/restoration.ts`; here it meets clocks, replicas, the store and other hosts.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
+import { UnderstudyError } from '../errors.ts'
+import type { PlacementHost } from '../redundancy/placement.ts'
+import type { Step, Wish } from '../redundancy/reconcile.ts'
+import {
+  type Action,
+  Restoration,
+  type RestorationEffect,
+  type RestorationEvent,
+  type SeenMachine,
+} from '../redundancy/restoration.ts'
+import { LOOK_MS } from '../redundancy/timing.ts'
 import type { ReplicaStatus } from '../replica/status.ts'
-import type { PlacementHost } from './placement.ts'
-import { nextStep, type Step, type Wish } from './reconcile.ts'
-
-/** Looks this often although nothing was heard: something may have been missed, or has been waited for. */
-const LOOK_MS = 2_000
-
-/** A host at which a clone failed is left alone for so long, if there are others or not: what was wrong may still be. */
-const AVOID_MS = 10_000
 
 export interface RestorerParts {
   /** The replicas of this host. */
@@ -23,7 +25,7 @@ export interface RestorerParts {
   /** The wish for places is met: forget it. */
   met(vm: string, met: { readonly primary: boolean; readonly backup: boolean }): Promise<void>
   /** Each resolves when the step has begun. */
-  clone(machine: ReplicaStatus, to: string): Promise<void>
+  clone(vm: string, to: string): Promise<void>
   unprotect(vm: string): Promise<void>
   failover(vm: string): Promise<void>
   /** For the event history: a step that is taken, or that cannot be. */
@@ -32,122 +34,99 @@ export interface RestorerParts {
 }
 
 export class Restorer {
-  readonly #host: string
+  readonly #failureDomain: string
   readonly #parts: RestorerParts
-  readonly #ending = new AbortController()
-  /** Where each machine was last cloned to, and since when a host is avoided for it. */
-  readonly #cloningTo = new Map<string, string>()
-  readonly #avoided = new Map<string, Map<string, number>>()
-  readonly #waiting = new Map<string, string>()
-  #woken = Promise.withResolvers<void>()
-  #done: Promise<void>
+  readonly #restoration = new Restoration()
+  readonly #timer: NodeJS.Timeout
+  /** What is being gathered or taken now. */
+  readonly #underway = new Set<Promise<void>>()
+  #ended = false
 
-  constructor(host: string, parts: RestorerParts) {
-    this.#host = host
+  /** `failureDomain` is that of this host. */
+  constructor(failureDomain: string, parts: RestorerParts) {
+    this.#failureDomain = failureDomain
     this.#parts = parts
-    this.#done = this.#run()
+    this.#timer = setInterval(() => this.look(), LOOK_MS)
   }
 
   /** Something has happened. */
   look(): void {
-    this.#woken.resolve()
+    this.#handle({ kind: 'look' })
   }
 
+  /** Resolves when nothing is under way any more. */
   async end(): Promise<void> {
-    this.#ending.abort()
-    this.look()
-    await this.#done
+    this.#ended = true
+    clearInterval(this.#timer)
+    await Promise.all(this.#underway)
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#ending
-    while (!signal.aborted) {
-      await Promise.race([this.#woken.promise, sleep(LOOK_MS, undefined, { signal }).catch(() => {})])
-      this.#woken = Promise.withResolvers()
-      if (!signal.aborted) await this.#round().catch(() => {})
+  #handle(event: RestorationEvent): void {
+    if (this.#ended) return
+    for (const effect of this.#restoration.handle(event, performance.now())) this.#perform(effect)
+  }
+
+  #perform(effect: RestorationEffect): void {
+    switch (effect.kind) {
+      case 'gather':
+        return this.#follow(this.#gather())
+      case 'met':
+        return this.#follow(this.#parts.met(effect.vm, effect).catch(() => {}))
+      case 'decided':
+        return this.#parts.decided(effect.vm, effect.step)
+      case 'take':
+        return this.#follow(this.#take(effect.number, effect.vm, effect.step))
     }
   }
 
-  async #round(): Promise<void> {
+  #follow(work: Promise<void>): void {
+    this.#underway.add(work)
+    void work.finally(() => this.#underway.delete(work))
+  }
+
+  async #gather(): Promise<void> {
+    const seen = await this.#see().catch(() => null)
+    this.#handle({ kind: 'gathered', seen })
+  }
+
+  async #see(): Promise<Extract<RestorationEvent, { kind: 'gathered' }>['seen']> {
     const replicas = await this.#parts.replicas()
     const live = replicas.filter(({ role, phase }) => role === 'primary' && phase === 'running')
-    for (const machine of live) this.#noteOutcome(machine)
-    const inNeed = await Promise.all(
-      live.map(async (machine) => ({ machine, wish: await this.#wish(machine) })),
-    )
-    if (inNeed.every(({ wish }) => wish === null)) return
-    const hosts = await this.#parts.hosts()
-    // One after the other: each placement has to see the one before.
-    for (const { machine, wish } of inNeed) {
-      if (wish !== null) await this.#advance(machine, wish, hosts)
+    const machines = await Promise.all(live.map((machine) => this.#seen(machine)))
+    const isKnown = machines.some(({ wish }) => wish !== null)
+    return { machines, hosts: isKnown ? await this.#parts.hosts() : [] }
+  }
+
+  async #seen(machine: ReplicaStatus): Promise<SeenMachine> {
+    const { vm, host, protection, memoryBytes } = machine
+    return {
+      ...{ vm, host, protection, memoryBytes },
+      failureDomain: this.#failureDomain,
+      backupHost: peerHost(machine),
+      cloningTo: machine.clone?.host ?? null,
+      wish: await this.#parts.wish(vm).catch(() => null),
     }
   }
 
-  /** Null when nothing is known, or nothing can be done now. */
-  async #wish(machine: ReplicaStatus): Promise<Wish | null> {
-    if (machine.clone !== null) return null
-    const wish = await this.#parts.wish(machine.vm).catch(() => null)
-    if (wish === null) return null
-    const primary = wish.primary === machine.host
-    const backup = wish.backup !== null && wish.backup === peerHost(machine)
-    if (!primary && !backup) return wish
-    await this.#parts.met(machine.vm, { primary, backup }).catch(() => {})
-    return { ...wish, primary: primary ? null : wish.primary, backup: backup ? null : wish.backup }
-  }
-
-  async #advance(machine: ReplicaStatus, wish: Wish, hosts: readonly PlacementHost[]): Promise<void> {
-    const { vm, protection, memoryBytes } = machine
-    const cloning = machine.clone !== null
-    const live = { host: this.#host, memoryBytes, protection, backupHost: peerHost(machine), cloning }
-    const step = nextStep({ machine: live, wish, hosts, avoid: this.#avoidedFor(vm) })
-    if (step.kind === 'wait') {
-      // Said once, not every time it is looked at.
-      if (this.#waiting.get(vm) !== step.reason) this.#parts.decided(vm, step)
-      this.#waiting.set(vm, step.reason)
+  async #take(number: number, vm: string, step: Action): Promise<void> {
+    try {
+      if (step.kind === 'clone') await this.#parts.clone(vm, step.to)
+      else await this.#parts[step.kind](vm)
+    } catch (error) {
+      this.#parts.failed(vm, step, error)
+      this.#handle({ kind: 'failed', number, isOccupied: isOccupied(error) })
       return
     }
-    this.#waiting.delete(vm)
-    if (step.kind === 'none') return
-    this.#parts.decided(vm, step)
-    try {
-      await this.#take(machine, step)
-    } catch (error) {
-      if (step.kind === 'clone') this.#avoid(vm, step.to)
-      this.#parts.failed(vm, step, error)
-    }
-    // What follows from it is not waited for.
-    this.look()
-  }
-
-  async #take(machine: ReplicaStatus, step: Exclude<Step, { kind: 'none' | 'wait' }>): Promise<void> {
-    if (step.kind === 'unprotect') return this.#parts.unprotect(machine.vm)
-    if (step.kind === 'failover') return this.#parts.failover(machine.vm)
-    await this.#parts.clone(machine, step.to)
-    this.#cloningTo.set(machine.vm, step.to)
-  }
-
-  /** A machine that is still alone after its clone has not got it. */
-  #noteOutcome(machine: ReplicaStatus): void {
-    const to = this.#cloningTo.get(machine.vm)
-    if (to === undefined || machine.clone !== null) return
-    this.#cloningTo.delete(machine.vm)
-    if (machine.protection === 'unprotected') this.#avoid(machine.vm, to)
-  }
-
-  #avoid(vm: string, host: string): void {
-    const avoided = this.#avoided.get(vm) ?? new Map<string, number>()
-    avoided.set(host, performance.now())
-    this.#avoided.set(vm, avoided)
-  }
-
-  #avoidedFor(vm: string): ReadonlySet<string> {
-    const avoided = this.#avoided.get(vm) ?? new Map<string, number>()
-    for (const [host, sinceMs] of avoided) if (performance.now() - sinceMs > AVOID_MS) avoided.delete(host)
-    return new Set(avoided.keys())
+    this.#handle({ kind: 'taken', number })
   }
 }
 
 /** A replica's name begins with its host. */
-export function peerHost({ peer }: ReplicaStatus): string | null {
+function peerHost({ peer }: ReplicaStatus): string | null {
   return peer === null ? null : peer.split('/')[0]
+}
+
+/** The host has no place now, and may have one soon: these codes come from its agent (src/cluster/replica-processes.ts). */
+function isOccupied(error: unknown): boolean {
+  return error instanceof UnderstudyError && (error.code === 'VM_EXISTS' || error.code === 'HOST_FULL')
 }

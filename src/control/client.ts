@@ -8,6 +8,7 @@ import { UnderstudyError } from '../errors.ts'
 import { SecurityError } from '../security/errors.ts'
 import { authorization } from '../security/https.ts'
 import type { Identity } from '../security/identity.ts'
+import { PROBE_MS } from '../security/links.ts'
 import { ControlError, RemoteError } from './errors.ts'
 
 /** An answer lists the virtual machines of one host. */
@@ -113,7 +114,7 @@ export function openStream(where: ControlTarget, path: string): Promise<Duplex> 
 function requestTo(where: ControlTarget, options: RequestOptions): ClientRequest {
   if ('socket' in where) return request({ ...options, socketPath: where.socket, agent: false })
   const { host, port, identity } = where
-  return requestSecurely({
+  const outgoing = requestSecurely({
     ...options,
     ...identity.clientOptions(),
     host,
@@ -121,6 +122,9 @@ function requestTo(where: ControlTarget, options: RequestOptions): ClientRequest
     agent: false,
     headers: { ...options.headers, ...authorization(identity) },
   })
+  // An answer may be waited for for a minute, from a host that has lost its power meanwhile.
+  outgoing.setSocketKeepAlive(true, PROBE_MS)
+  return outgoing
 }
 
 function unreachable(where: ControlTarget, { socket }: ClientRequest, error: Error): UnderstudyError {

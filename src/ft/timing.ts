@@ -60,6 +60,12 @@ export const CLOSING_MS_MAX = 500
 /** A copy of a machine that has not become its backup by then is given up: a gigabyte takes seconds on any network that carries a log. */
 export const ADMISSION_MS_MAX = 60_000
 
+/**
+ * A replica that shall become a clone ends when no state has begun to come by then: whoever ordered it calls at once, and has
+ * died. Before its host is tried again (AVOID_MS): a place that it holds would be refused to the next one.
+ */
+export const CLONE_AWAITED_MS_MAX = 5_000
+
 /** First pause between attempts at an unreachable store; doubles up to ARBITRATION_RETRY_MS_MAX. */
 export const ARBITRATION_RETRY_MS_MIN = 20
 /** Longest pause between attempts: a store that comes back is noticed within this. */

@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import { promisify } from 'node:util'
 import { type ZstdOptions, zstdDecompress } from 'node:zlib'
 import { UnderstudyError } from '../errors.ts'
+import { ADMISSION_MS_MAX, CLONE_AWAITED_MS_MAX } from '../ft/timing.ts'
 import { type LinkListener, listenLink } from '../security/links.ts'
 import type { LinkAccess } from './channel.ts'
 import {
@@ -43,9 +44,16 @@ export class CloneReceiver {
   #cpu: Cpu | null = null
   /** The source has said that the pair stands, or this side has given up. */
   #isOver = false
+  #deadline: NodeJS.Timeout
 
   private constructor(options: CloneReceiverOptions) {
     this.#options = options
+    this.#deadline = this.#giveUpAfter(CLONE_AWAITED_MS_MAX)
+  }
+
+  /** A source whose host has lost its power closes no connection. */
+  #giveUpAfter(delayMs: number): NodeJS.Timeout {
+    return setTimeout(() => this.#give(`It did not get through within ${delayMs} ms.`), delayMs)
   }
 
   /** Rejects with LISTEN_FAILED, or SECURITY_IDENTITY_MISSING. */
@@ -79,6 +87,17 @@ export class CloneReceiver {
     this.#write({ kind: 'restored' })
   }
 
+  /** Nothing will come: whoever ordered this says so. Nothing happens when it has begun to come. */
+  abandon(): void {
+    if (this.#source === null) this.#give('It was called off.')
+  }
+
+  #give(detail: string): void {
+    if (this.#isOver) return
+    this.close()
+    this.#options.failed(new ReplicaError('CLONE_BROKEN', detail))
+  }
+
   /** Tells the source, if there is one, why there will be no clone. */
   fail(reason: ReplicaError): void {
     if (this.#isOver) return
@@ -88,6 +107,7 @@ export class CloneReceiver {
 
   close(): void {
     this.#isOver = true
+    clearTimeout(this.#deadline)
     this.#listener?.close()
     for (const socket of this.#connections) socket.end()
   }
@@ -127,6 +147,8 @@ export class CloneReceiver {
         throw new ReplicaError('CLONE_REFUSED', 'this clone is not meant for it')
       }
       this.#source = socket
+      clearTimeout(this.#deadline)
+      this.#deadline = this.#giveUpAfter(ADMISSION_MS_MAX)
       this.#options.begun(message.header)
       const { sequence, clock, clockRate } = message.header
       this.#cpu?.send({ kind: 'clone-cursor', cursor: { sequence, clock: BigInt(clock), clockRate } })
@@ -142,6 +164,7 @@ export class CloneReceiver {
         return
       case 'bound':
         this.#isOver = true
+        clearTimeout(this.#deadline)
         this.#listener?.close()
         return
       default:
@@ -165,6 +188,7 @@ export class CloneReceiver {
     socket.destroy()
     if (socket !== this.#source || this.#isOver) return
     this.#isOver = true
+    clearTimeout(this.#deadline)
     this.#options.failed(reason)
   }
 

@@ -10,6 +10,8 @@ const saveSchema = z.object({ path: z.string().min(1).max(4096) })
 
 const stopSchema = z.object({ graceMs: z.int().min(0).max(600_000) })
 
+const abandonSchema = z.object({ replica: z.string().max(256) })
+
 /** At a hundredth a second of log takes minutes: slow enough for any test. */
 const replayShareSchema = z.object({ share: z.number().min(0.01).max(1) })
 
@@ -39,6 +41,11 @@ export function replicaRoutes(replica: Replica): [Route[], UpgradeRoute[]] {
         method: 'POST',
         path: '/v1/clone',
         handle: ({ body }) => replica.clone(checked(cloneOrderSchema, body)),
+      },
+      {
+        method: 'POST',
+        path: '/v1/abandon',
+        handle: ({ body }) => replica.abandon(checked(abandonSchema, body).replica),
       },
       {
         method: 'POST',

@@ -186,10 +186,18 @@ export class Replica {
         this.#shell.start()
       },
       failed: ({ message }) => {
+        // Its state has come, and the log: what becomes of the connection that brought it is all the same.
+        if (this.#isBound()) return
         this.#event('halted', { reason: 'clone-broken', detail: message, pid: process.pid })
         void this.#end('clone-broken', 0)
       },
     })
+  }
+
+  /** It may take over, or has done so. */
+  #isBound(): boolean {
+    const status = this.#shell?.status()
+    return status !== undefined && (status.role === 'primary' || status.peer !== null)
   }
 
   get console(): ConsoleHub {
@@ -284,6 +292,11 @@ export class Replica {
       throw new ReplicaError('CLONE_NOT_POSSIBLE', `${this.#config.vm} is not live here.`)
     }
     this.#copies!.clone(order, shell, (turn) => this.#drive(turn))
+  }
+
+  /** Ends this replica if it is that one and waits for a clone that has not begun to come; else nothing happens. */
+  abandon(replica: string): void {
+    if (replica === this.#config.replica) this.#receiver?.abandon()
   }
 
   /** Writes the machine as of now into a snapshot file, while it goes on. Throws CLONE_NOT_POSSIBLE; rejects when it fails. */

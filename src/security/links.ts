@@ -19,6 +19,13 @@ import { guardedServerOptions, guardHandshakes, HANDSHAKE_MS_MAX } from './hands
 import type { Identity } from './identity.ts'
 import type { Refusals } from './refusals.ts'
 
+/**
+ * A link on which nothing passes is probed this often: a host that lost its power closes no connection, and one that came back knows
+ * of none. The kernel gives up after ten probes.
+ */
+export const PROBE_MS = 1_000
+const PROBED = { keepAlive: true, keepAliveInitialDelay: PROBE_MS } as const
+
 const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
 LOOPBACK.addAddress('::1', 'ipv6')
@@ -47,14 +54,17 @@ export interface LinkServerOptions {
 
 /** A server that does not listen yet; whoever has it listen checks where, with `checkReach`. */
 export function linkServer({ identity, refusals, onSocket }: LinkServerOptions): Server {
-  if (identity === null) return createServer({ noDelay: true }, (socket) => onSocket(socket, null))
-  const server = createTlsServer({ ...guardedServerOptions(identity), noDelay: true }, (socket) => {
-    const verdict = identity.judge(socket)
-    if (verdict.accepted) return onSocket(socket, verdict.host)
-    refusals.count(verdict.reason, socket.remoteAddress, verdict.detail)
-    socket.on('error', () => {})
-    socket.destroy()
-  })
+  if (identity === null) return createServer({ noDelay: true, ...PROBED }, (socket) => onSocket(socket, null))
+  const server = createTlsServer(
+    { ...guardedServerOptions(identity), noDelay: true, ...PROBED },
+    (socket) => {
+      const verdict = identity.judge(socket)
+      if (verdict.accepted) return onSocket(socket, verdict.host)
+      refusals.count(verdict.reason, socket.remoteAddress, verdict.detail)
+      socket.on('error', () => {})
+      socket.destroy()
+    },
+  )
   guardHandshakes(server, refusals)
   return server
 }
@@ -96,7 +106,7 @@ export interface LinkCall {
  */
 export function connectLink({ host, port, identity, refusals, onReady }: LinkCall): Socket {
   checkReach(host, identity)
-  const plain = netConnect({ host, port, noDelay: true })
+  const plain = netConnect({ host, port, noDelay: true, ...PROBED })
   if (identity === null) {
     boundConnecting(plain, 'connect', onReady)
     return plain

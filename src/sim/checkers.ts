@@ -6,7 +6,7 @@ import type { Effect, ProtocolEvent, Replica } from './replica.ts'
 import type { SimulatedStore } from './store.ts'
 import type { Injection } from './world.ts'
 
-/** Which invariant was broken, and how. The names are those of docs/protocol.md, "What must hold". */
+/** Which invariant was broken, and how. The names are those of docs/protocol.md, "What must hold" and "The simulator". */
 export interface Violation {
   readonly invariant:
     | 'output-requirement'
@@ -16,6 +16,9 @@ export interface Violation {
     | 'harmless-pause'
     | 'explicit-operation'
     | 'control'
+    | 'placement'
+    | 'machine-lost'
+    | 'protected-again'
     | 'liveness'
   readonly detail: string
 }

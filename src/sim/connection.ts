@@ -4,8 +4,9 @@ import type { Random } from './random.ts'
 
 /** Whatever can hold one end of a stream. */
 export interface Endpoint {
-  /** The host it is on. */
   readonly name: string
+  /** The host it is on. */
+  readonly host: string
   readonly process: Process
   opened(connection: Connection): void
   received(connection: Connection, bytes: Uint8Array): void
@@ -21,8 +22,8 @@ export class Connection {
   readonly #pipes: readonly [Pipe, Pipe]
   readonly #open: [boolean, boolean] = [true, true]
 
-  constructor(id: number, network: Network, ends: readonly [Endpoint, Endpoint]) {
-    this.id = id
+  constructor(network: Network, ends: readonly [Endpoint, Endpoint]) {
+    this.id = network.nextConnection()
     this.#ends = ends
     this.#pipes = [this.#pipeTo(network, 0), this.#pipeTo(network, 1)]
     for (const end of ends) end.process.deliver(() => end.opened(this))
@@ -31,7 +32,7 @@ export class Connection {
   #pipeTo(network: Network, index: 0 | 1): Pipe {
     const to = this.#ends[index]
     const from = this.#ends[1 - index]!
-    return network.pipe(from.name, to.name, to.process, (bytes) => {
+    return network.pipe(from.host, to.host, to.process, (bytes) => {
       if (!this.#open[index]) return
       if (bytes !== 'end') {
         to.received(this, bytes)

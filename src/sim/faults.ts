@@ -187,6 +187,7 @@ function cloneAndFault(world: World): void {
 /** An end that says its piece and listens to nothing. */
 class Ghost implements Endpoint {
   readonly name = 'ghost'
+  readonly host = 'ghost'
   readonly process: Process
   readonly #say: Uint8Array
 

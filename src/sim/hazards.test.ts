@@ -274,6 +274,7 @@ describe.each(SEEDS)('seed %i', (seed) => {
       })
       const ghost = {
         name: 'ghost',
+        host: 'ghost',
         process: new Process(world.scheduler, world.random),
         opened: (connection: Connection) => connection.write(ghost, encodeMessage(hello)),
         received: () => undefined,

@@ -4,7 +4,7 @@ import { Network, type Weather } from './network.ts'
 import { Process } from './process.ts'
 import { Random } from './random.ts'
 import { Scheduler } from './scheduler.ts'
-import { SimulatedStore } from './store.ts'
+import { SimulatedStore, StoreAccess } from './store.ts'
 
 const CALM: Weather = { latencyMsMin: 0.1, latencyMsMax: 5, loss: 0, duplication: 0, delay: 0 }
 const NEVER = (): boolean => false
@@ -135,11 +135,11 @@ describe('the simulated store', () => {
   test('has one winner for each generation, however often and by whomever it is asked, also through lost answers', () => {
     for (let seed = 0; seed < 50; seed++) {
       const { scheduler, random, process } = world(seed)
-      const store = new SimulatedStore(scheduler, random, 20, 0.5)
+      const store = new SimulatedStore(new StoreAccess(scheduler, random, 20, 0.5))
       const wins = new Set<string>()
       const losses = new Set<string>()
       const ask = (name: string): void =>
-        store.testAndSet(process, 5, name, (outcome) => {
+        store.testAndSet({ name, host: name, process }, 5, (outcome) => {
           if (outcome === 'won') wins.add(name)
           else if (outcome === 'lost') losses.add(name)
           else ask(name)

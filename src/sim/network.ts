@@ -23,12 +23,18 @@ export class Network {
   readonly #weather: Weather
   readonly #cuts = new Set<string>()
   readonly #stalls = new Set<string>()
+  #connections = 0
   #calm = false
 
   constructor(scheduler: Scheduler, random: Random, weather: Weather) {
     this.#scheduler = scheduler
     this.#random = random
     this.#weather = weather
+  }
+
+  /** A number for a connection, never used again. */
+  nextConnection(): number {
+    return ++this.#connections
   }
 
   cut(from: string, to: string): void {

@@ -65,7 +65,7 @@ export class Outside {
     let wire = this.#wires.get(replica)
     if (wire === undefined) {
       const arrivals: Emission[] = []
-      wire = this.#network.pipe(replica.name, OUTSIDE, this.#process, () =>
+      wire = this.#network.pipe(replica.host, OUTSIDE, this.#process, () =>
         this.#arrived(replica, arrivals.shift()!),
       )
       this.#wires.set(replica, wire)
@@ -99,7 +99,7 @@ export class Outside {
   }
 
   #toReplica(replica: Replica, work: () => void): void {
-    if (this.#network.isCut(OUTSIDE, replica.name)) {
+    if (this.#network.isCut(OUTSIDE, replica.host)) {
       this.#scheduler.after(RETRY_MS, () => this.#toReplica(replica, work))
       return
     }
@@ -125,7 +125,7 @@ export class Outside {
   #ask(client: { request: number; replied: boolean }, request: number): void {
     if (client.request !== request || client.replied) return
     const port = this.#port
-    if (port !== null && !this.#network.isCut(OUTSIDE, port.name)) {
+    if (port !== null && !this.#network.isCut(OUTSIDE, port.host)) {
       this.#scheduler.after(this.#network.latencyMs(), () =>
         port.process.deliverDatagram(() => port.requested(request)),
       )

@@ -4,24 +4,37 @@ import type { Scheduler } from './scheduler.ts'
 /** Datagrams a paused process's socket holds; the kernel drops what comes beyond. */
 const DATAGRAMS_QUEUED_MAX = 64
 
-/**
- * One operating-system process on a host of its own: it can be paused for any time, at any instruction, and can die.
- * Its clock is monotonic, begins anywhere, and runs a little fast or slow.
- */
+/** A host's monotonic clock: it begins anywhere, and runs a little fast or slow. */
+export class HostClock {
+  readonly #scheduler: Scheduler
+  readonly #offsetMs: number
+  readonly #rate: number
+
+  constructor(scheduler: Scheduler, random: Random) {
+    this.#scheduler = scheduler
+    this.#offsetMs = random.between(0, 1_000_000)
+    // Oscillators are good to 0.01 %; a slewing NTP adds 0.05 %; 1 % is beyond both.
+    this.#rate = random.between(0.99, 1.01)
+  }
+
+  get nowMs(): number {
+    return this.#offsetMs + this.#scheduler.nowMs * this.#rate
+  }
+}
+
+/** One operating-system process: it can be paused for any time, at any instruction, and can die. */
 export class Process {
   readonly #scheduler: Scheduler
-  readonly #clockOffsetMs: number
-  readonly #clockRate: number
+  readonly #clock: HostClock
   #life: 'up' | 'paused' | 'dead' = 'up'
   #inbox: (() => void)[] = []
   #datagramsQueued = 0
   #pauses = 0
 
-  constructor(scheduler: Scheduler, random: Random) {
+  /** `clock` is that of the host; a process without one is on a host of its own. */
+  constructor(scheduler: Scheduler, random: Random, clock: HostClock = new HostClock(scheduler, random)) {
     this.#scheduler = scheduler
-    this.#clockOffsetMs = random.between(0, 1_000_000)
-    // Oscillators are good to 0.01 %; a slewing NTP adds 0.05 %; 1 % is beyond both.
-    this.#clockRate = random.between(0.99, 1.01)
+    this.#clock = clock
   }
 
   get up(): boolean {
@@ -34,7 +47,7 @@ export class Process {
 
   /** The host's monotonic clock; it goes on while the process is paused. */
   get clockMs(): number {
-    return this.#clockOffsetMs + this.#scheduler.nowMs * this.#clockRate
+    return this.#clock.nowMs
   }
 
   /** Runs `work` now, or when the process runs again; never when it is dead. */

@@ -23,6 +23,12 @@ export interface Clone {
   readonly generation: number
 }
 
+/** A host, and the process on it that a replica is. */
+export interface Place {
+  readonly host: string
+  readonly process: Process
+}
+
 export type Effect = PrimaryEffect | BackupEffect
 export type ProtocolEvent = PrimaryEvent | BackupEvent
 
@@ -38,6 +44,7 @@ const REDIAL_MS = 40
  */
 export class Replica implements Endpoint {
   readonly name: string
+  readonly host: string
   readonly process: Process
   readonly machine: CounterMachine
   /** It went on from a copy of another replica's machine. */
@@ -69,17 +76,22 @@ export class Replica implements Endpoint {
   /** Generation under which this replica sends; 0 before it ever was live. */
   generation = 0
 
-  /** `clone` is what a backup goes on from that is not there from the beginning. */
+  /**
+   * `clone` is what a backup goes on from that is not there from the beginning; `place` is where it runs, on a host of its own
+   * otherwise.
+   */
   constructor(
     world: World,
     name: string,
     role: 'primary' | 'backup',
     begin: 'protected' | 'alone',
     clone: Clone | null = null,
+    place: Place | null = null,
   ) {
     this.#world = world
     this.name = name
-    this.process = new Process(world.scheduler, world.random)
+    this.host = place?.host ?? name
+    this.process = place?.process ?? new Process(world.scheduler, world.random)
     this.isClone = clone !== null
     this.machine = clone?.machine ?? new CounterMachine()
     this.#sequence = clone?.sequence ?? 0
@@ -155,6 +167,12 @@ export class Replica implements Endpoint {
   /** A primary that has not met a backup yet; nothing has begun. */
   get waits(): boolean {
     return this.#protocol instanceof Primary && this.#protocol.status(0).state === 'waiting'
+  }
+
+  /** It has lost the other and may go live, or on, by winning. */
+  get contends(): boolean {
+    const { state } = this.#protocol instanceof Backup ? this.#protocol.status() : this.#protocol.status(0)
+    return state === 'arbitrating' || state === 'severed' || state === 'draining' || state === 'closing'
   }
 
   /** It was, or is, the backup of some primary. */
@@ -246,7 +264,7 @@ export class Replica implements Endpoint {
         this.#forgetOutputs(effect.throughSequence)
         return
       case 'test-and-set':
-        this.#world.store.testAndSet(this.process, effect.generation, effect.winner, (outcome) =>
+        this.#world.store.testAndSet(this, effect.generation, (outcome) =>
           this.step({ kind: 'test-and-set-result', generation: effect.generation, outcome }),
         )
         return
@@ -395,7 +413,7 @@ export class Replica implements Endpoint {
   #slice(): void {
     if (!this.#run || this.#inSlice || this.#ended || this.machine.halted) return
     this.#inSlice = true
-    const workMs = this.#world.random.between(2, 12)
+    const workMs = this.#world.sliceMs()
     this.process.timer(workMs / this.#share, () => this.#endSlice(workMs))
   }
 

@@ -3,16 +3,22 @@ import type { Process } from './process.ts'
 import type { Random } from './random.ts'
 import type { Scheduler } from './scheduler.ts'
 
+/** Who asks the store. */
+export interface StoreClient {
+  readonly name: string
+  readonly host: string
+  readonly process: Process
+}
+
 /**
- * The shared store, as its clients see it at its worst: slow, unreachable for some, and now and then taking an
+ * The way to the shared store, as its clients see it at its worst: slow, unreachable for some, and now and then taking an
  * attempt whose answer never arrives.
  */
-export class SimulatedStore {
+export class StoreAccess {
   readonly #scheduler: Scheduler
   readonly #random: Random
   readonly #latencyMsMax: number
   readonly #lostAnswers: number
-  readonly #winners = new Map<number, string>()
   readonly #unreachable = new Set<string>()
   #calm = false
 
@@ -35,6 +41,49 @@ export class SimulatedStore {
     this.#unreachable.clear()
   }
 
+  /** `work` happens in the store, at one moment, if the client can reach it; the answer may be lost. */
+  ask<T>(client: StoreClient, work: () => T, answer: (result: T | 'unreachable') => void): void {
+    this.#scheduler.after(this.#latencyMs(), () => {
+      if (this.#unreachable.has(client.host)) {
+        // An unreachable store is noticed at once (refused) or not at all (the shell's time limit).
+        if (this.#random.chance(0.7)) this.#answer(client, () => answer('unreachable'))
+        return
+      }
+      const result = work()
+      if (!this.#calm && this.#random.chance(this.#lostAnswers)) {
+        if (this.#random.chance(0.7)) this.#answer(client, () => answer('unreachable'))
+        return
+      }
+      this.#answer(client, () => answer(result))
+    })
+  }
+
+  #answer({ process }: StoreClient, answer: () => void): void {
+    this.#scheduler.after(this.#latencyMs(), () => process.deliver(answer))
+  }
+
+  #latencyMs(): number {
+    return this.#random.between(0.1, this.#latencyMsMax)
+  }
+}
+
+/** What the store has of one virtual machine: who won each generation. */
+export class SimulatedStore {
+  readonly #access: StoreAccess
+  readonly #winners = new Map<number, string>()
+
+  constructor(access: StoreAccess) {
+    this.#access = access
+  }
+
+  setReachable(host: string, reachable: boolean): void {
+    this.#access.setReachable(host, reachable)
+  }
+
+  calmDown(): void {
+    this.#access.calmDown()
+  }
+
   winnerOf(generation: number): string | undefined {
     return this.#winners.get(generation)
   }
@@ -44,33 +93,12 @@ export class SimulatedStore {
     return Math.max(0, ...this.#winners.keys())
   }
 
-  testAndSet(
-    process: Process,
-    generation: number,
-    winner: string,
-    answer: (outcome: TestAndSetOutcome) => void,
-  ): void {
-    this.#scheduler.after(this.#latencyMs(), () => {
-      if (this.#unreachable.has(winner)) {
-        // An unreachable store is noticed at once (refused) or not at all (the shell's time limit).
-        if (this.#random.chance(0.7)) this.#answer(process, () => answer('unreachable'))
-        return
-      }
-      if (!this.#winners.has(generation)) this.#winners.set(generation, winner)
-      const outcome = this.#winners.get(generation) === winner ? 'won' : 'lost'
-      if (!this.#calm && this.#random.chance(this.#lostAnswers)) {
-        if (this.#random.chance(0.7)) this.#answer(process, () => answer('unreachable'))
-        return
-      }
-      this.#answer(process, () => answer(outcome))
-    })
-  }
-
-  #answer(process: Process, answer: () => void): void {
-    this.#scheduler.after(this.#latencyMs(), () => process.deliver(answer))
-  }
-
-  #latencyMs(): number {
-    return this.#random.between(0.1, this.#latencyMsMax)
+  /** The client contends for a generation, in its own name. */
+  testAndSet(client: StoreClient, generation: number, answer: (outcome: TestAndSetOutcome) => void): void {
+    const contend = (): TestAndSetOutcome => {
+      if (!this.#winners.has(generation)) this.#winners.set(generation, client.name)
+      return this.#winners.get(generation) === client.name ? 'won' : 'lost'
+    }
+    this.#access.ask<TestAndSetOutcome>(client, contend, answer)
   }
 }

@@ -4,9 +4,9 @@ import { Connection, type Endpoint } from './connection.ts'
 import { Network, type Weather } from './network.ts'
 import { Outside } from './outside.ts'
 import { Random } from './random.ts'
-import { type Effect, type ProtocolEvent, Replica } from './replica.ts'
+import { type Clone, type Effect, type Place, type ProtocolEvent, Replica } from './replica.ts'
 import { Scheduler } from './scheduler.ts'
-import { SimulatedStore } from './store.ts'
+import { SimulatedStore, StoreAccess } from './store.ts'
 
 /** What is switched off to show that the checkers would notice. */
 export interface Injection extends Rules {
@@ -15,6 +15,9 @@ export interface Injection extends Rules {
 }
 
 export const NO_INJECTION: Injection = { ...ALL_RULES, fence: true }
+
+/** Short, so that much happens in little time. */
+const SLICE_MS = [2, 12] as const
 
 /** How a world is made; everything else comes from its seed. */
 export interface WorldOptions {
@@ -27,6 +30,20 @@ export interface WorldOptions {
   readonly storeLatencyMsMax?: number
   readonly storeLostAnswers?: number
   readonly replayMsMax?: number
+  /** Shortest and longest slice. */
+  readonly sliceMs?: readonly [number, number]
+  /** What several worlds have in common, each with a machine of its own; made for this one alone otherwise. */
+  readonly shared?: SharedWorld
+  /** Called after each step of a replica; the checkers have seen it. */
+  readonly onStep?: (replica: Replica, event: ProtocolEvent, effects: readonly Effect[]) => void
+}
+
+/** Time, chance, and what hosts share. */
+export interface SharedWorld {
+  readonly scheduler: Scheduler
+  readonly random: Random
+  readonly network: Network
+  readonly storeAccess: StoreAccess
 }
 
 /**
@@ -34,7 +51,7 @@ export interface WorldOptions {
  * for those drawn from the seed, and the tests for those placed by hand.
  */
 export class World {
-  readonly scheduler = new Scheduler()
+  readonly scheduler: Scheduler
   readonly random: Random
   readonly network: Network
   readonly store: SimulatedStore
@@ -45,25 +62,48 @@ export class World {
   readonly #trace: ((line: string) => void) | null
   /** Longest that a backup takes for a frame. */
   replayMsMax: number
-  #connections = 0
+  readonly #sliceMs: readonly [number, number]
+  readonly #onStep: WorldOptions['onStep'] | null
 
   constructor(options: WorldOptions) {
     const injection = options.injection ?? NO_INJECTION
-    this.random = new Random(options.seed)
+    const { shared } = options
+    this.scheduler = shared?.scheduler ?? new Scheduler()
+    this.random = shared?.random ?? new Random(options.seed)
     this.rules = injection
     this.#trace = options.trace ?? null
-    this.network = new Network(this.scheduler, this.random, options.weather ?? drawWeather(this.random))
-    const storeLatencyMsMax = options.storeLatencyMsMax ?? this.random.magnitude(1, 200)
-    const storeLostAnswers = options.storeLostAnswers ?? this.random.pick([0, 0, 0.1, 0.4])
-    this.store = new SimulatedStore(this.scheduler, this.random, storeLatencyMsMax, storeLostAnswers)
+    this.network =
+      shared?.network ?? new Network(this.scheduler, this.random, options.weather ?? drawWeather(this.random))
+    this.store = new SimulatedStore(shared?.storeAccess ?? this.#drawStoreAccess(options))
+    this.#sliceMs = options.sliceMs ?? SLICE_MS
+    this.#onStep = options.onStep ?? null
     this.replayMsMax = options.replayMsMax ?? this.random.magnitude(0.5, 25)
     this.checkers = new Checkers(this.store, this.replicas, injection)
     this.outside = new Outside(this.scheduler, this.random, this.network, this.checkers, injection.fence)
   }
 
+  #drawStoreAccess(options: WorldOptions): StoreAccess {
+    const latencyMsMax = options.storeLatencyMsMax ?? this.random.magnitude(1, 200)
+    const lostAnswers = options.storeLostAnswers ?? this.random.pick([0, 0, 0.1, 0.4])
+    return new StoreAccess(this.scheduler, this.random, latencyMsMax, lostAnswers)
+  }
+
   /** Adds a replica; it does nothing before its `start`. */
   add(name: string, role: 'primary' | 'backup', begin: 'protected' | 'alone' = 'protected'): Replica {
     const replica = new Replica(this, name, role, begin)
+    this.replicas.push(replica)
+    return replica
+  }
+
+  /** Adds a replica at a place; it does nothing before its `start`. */
+  addAt(
+    place: Place,
+    name: string,
+    role: 'primary' | 'backup',
+    options: { readonly begin?: 'protected' | 'alone'; readonly clone?: Clone } = {},
+  ): Replica {
+    const { begin = 'protected', clone = null } = options
+    const replica = new Replica(this, name, role, begin, clone, place)
     this.replicas.push(replica)
     return replica
   }
@@ -110,6 +150,7 @@ export class World {
   /** A replica took a step; checked before its effects are carried out. */
   stepped(replica: Replica, event: ProtocolEvent, effects: readonly Effect[]): void {
     this.checkers.stepped(replica, event, effects)
+    this.#onStep?.(replica, event, effects)
     if (this.#trace === null) return
     const quiet = event.kind === 'tick' || event.kind === 'heartbeat'
     if (quiet && effects.every(({ kind }) => kind === 'send-heartbeat' || kind === 'heartbeat-refused'))
@@ -124,14 +165,18 @@ export class World {
 
   /** Opens a stream; false when the other side cannot be reached. */
   connect(from: Endpoint, to: Endpoint): Connection | null {
-    const cut = this.network.isCut(from.name, to.name) || this.network.isCut(to.name, from.name)
+    const cut = this.network.isCut(from.host, to.host) || this.network.isCut(to.host, from.host)
     if (cut || to.process.dead) return null
-    this.#connections++
-    return new Connection(this.#connections, this.network, [from, to])
+    return new Connection(this.network, [from, to])
   }
 
   sendHeartbeat(from: Endpoint, to: Replica, datagram: Uint8Array): void {
-    this.network.datagram(from.name, to.name, to.process, () => to.heartbeat(datagram))
+    this.network.datagram(from.host, to.host, to.process, () => to.heartbeat(datagram))
+  }
+
+  /** How long the primary's CPU takes for the next frame, unthrottled. */
+  sliceMs(): number {
+    return this.random.between(...this.#sliceMs)
   }
 
   /** How long the backup's CPU takes for the next frame. */
@@ -140,7 +185,7 @@ export class World {
   }
 }
 
-function drawWeather(random: Random): Weather {
+export function drawWeather(random: Random): Weather {
   const rough = random.chance(0.4)
   return {
     latencyMsMin: random.magnitude(0.05, 1),

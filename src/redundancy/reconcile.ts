@@ -9,7 +9,8 @@
  * A pair has exactly two sides: a machine is cloned while it runs alone. So moving a backup, or a primary to a third host,
  * takes the protection away for as long as the clone takes.
  */
-import { choose, type PlacementHost } from './placement.ts'
+import { type Choice, choose, type PlacementHost, type Refusal } from './placement.ts'
+import { ALL_REDUNDANCY_RULES, type RedundancyRules } from './rules.ts'
 
 /** What people wish of a virtual machine beyond that it runs. */
 export interface Wish {
@@ -22,12 +23,13 @@ export interface Wish {
 /** The live machine, as its replica tells. */
 export interface LiveMachine {
   readonly host: string
+  readonly failureDomain: string
   readonly memoryBytes: number
   readonly protection: 'protected' | 'unprotected' | 'starting'
-  /** The host of the backup; null when there is none, or it is not known. */
+  /** The host of the backup; null when there is none. */
   readonly backupHost: string | null
-  /** A clone is on its way. */
-  readonly cloning: boolean
+  /** The host to which a clone is on its way. */
+  readonly cloningTo: string | null
 }
 
 export type Step =
@@ -48,11 +50,14 @@ export interface View {
   readonly hosts: readonly PlacementHost[]
   /** Hosts at which a clone of this machine has failed a moment ago. */
   readonly avoid: ReadonlySet<string>
+  readonly rules?: RedundancyRules
 }
 
 export function nextStep(asked: View): Step {
   const { machine, wish, hosts } = asked
-  if (machine.cloning || machine.protection === 'starting') return NONE
+  if (machine.cloningTo !== null || machine.protection === 'starting') return NONE
+  // It is handing over, or letting its backup go: whoever is live then decides.
+  if (machine.protection === 'unprotected' && machine.backupHost !== null) return NONE
   // A host that is gone is no place to wish for: being protected somewhere comes first.
   const there = (host: string | null) => (hosts.some((other) => other.host === host) ? host : null)
   const view = { ...asked, wish: { ...wish, primary: there(wish.primary), backup: there(wish.backup) } }
@@ -106,14 +111,19 @@ function ofLone(view: View): Step {
 }
 
 /** Where the other replica belongs: where it is wished, if that will do. */
-function targetOf({ machine, wish, hosts, avoid }: View) {
-  const wanted = { memoryBytes: machine.memoryBytes, apartFrom: machine.host, avoid }
+function targetOf({ machine, wish, hosts, avoid, rules = ALL_REDUNDANCY_RULES }: View): Choice | Refusal {
+  const { memoryBytes, host, failureDomain } = machine
+  const apartFrom = rules.apart ? { host, failureDomain } : null
+  const wanted = { memoryBytes, apartFrom, avoid }
   const named = wish.primary !== null && wish.primary !== machine.host ? wish.primary : wish.backup
   const others = hosts.filter(({ host }) => host !== machine.backupHost)
   if (named === null || named === machine.host) return choose(others, wanted)
   // Who names a host may put both replicas into one failure domain, or on a host that is drained.
   const there = hosts.find(({ host }) => host === named)
   if (there === undefined) return { host: null, reason: `${named} does not answer` }
-  const asked = choose([{ ...there, draining: false }], wanted)
-  return asked.host === null ? asked : { host: named, reason: 'it was asked for' }
+  const apartFromHost = { host, failureDomain: null }
+  const asked = choose([{ ...there, draining: false }], { ...wanted, apartFrom: apartFromHost })
+  if (asked.host !== null) return { host: named, reason: 'it was asked for' }
+  // Being protected somewhere comes first; a pair stays one until the host that was asked for can take it.
+  return machine.protection === 'unprotected' && wish.protect ? choose(others, wanted) : asked
 }

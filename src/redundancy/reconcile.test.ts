@@ -5,7 +5,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { PlacementHost } from './placement.ts'
-import { nextStep, type Step, type Wish } from './reconcile.ts'
+import { type LiveMachine, nextStep, type Step, type Wish } from './reconcile.ts'
 
 const GIB = 1024 ** 3
 /** More than any chain of moves: unprotect, clone, fail over, clone, and once more when a host is lost. */
@@ -32,10 +32,11 @@ function settle(world: World, hosts: readonly PlacementHost[]): Step[] {
     const step = nextStep({
       machine: {
         host: primary,
+        failureDomain: primary,
         memoryBytes: GIB,
         protection: backup === null ? 'unprotected' : 'protected',
         backupHost: backup,
-        cloning: false,
+        cloningTo: null,
       },
       wish: world.wish,
       hosts,
@@ -95,6 +96,38 @@ describe('what is done', () => {
     expect(kinds(settle(world, hosts))).toEqual(['unprotect', 'clone', 'failover', 'clone', 'none'])
     expect(world.primary).toBe('c')
   })
+})
+
+/** A machine on host a of rack 1, alone. */
+const LONE: LiveMachine = {
+  host: 'a',
+  failureDomain: 'rack-1',
+  memoryBytes: GIB,
+  protection: 'unprotected',
+  backupHost: null,
+  cloningTo: null,
+}
+
+test('the failure domains are kept apart also while the own host is not among those that answer', () => {
+  const hosts = [{ ...host('b'), failureDomain: 'rack-1' }, host('c')]
+  const wish = { protect: true, ...noWish }
+  expect(nextStep({ machine: LONE, wish, hosts, avoid: new Set() })).toMatchObject({ kind: 'clone', to: 'c' })
+})
+
+test('a machine that parts from its backup is left alone until it is known who is live', () => {
+  const hosts = [host('a'), host('b'), host('c')]
+  const machine = { ...LONE, backupHost: 'b' }
+  const wish = { protect: true, ...noWish }
+  expect(nextStep({ machine, wish, hosts, avoid: new Set() })).toEqual({ kind: 'none' })
+})
+
+test('a named host at which a clone has just failed does not keep a machine alone', () => {
+  const hosts = [host('a'), host('b'), host('c')]
+  const wish = { protect: true, primary: null, backup: 'b' }
+  const view = { wish, hosts, avoid: new Set(['b']) }
+  expect(nextStep({ machine: LONE, ...view })).toMatchObject({ kind: 'clone', to: 'c' })
+  const pair = { ...LONE, protection: 'protected', backupHost: 'c' } as const
+  expect(nextStep({ machine: pair, ...view })).toMatchObject({ kind: 'wait' })
 })
 
 test('whatever hosts there are and whatever is wished, it comes to rest, and protected if a host is there for it', () => {

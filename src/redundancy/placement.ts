@@ -5,8 +5,6 @@
  * together; and a host gets no more guests than its memory holds. Among what is left the least loaded is taken, by memory and
  * then by count, so that the same hosts always give the same answer.
  */
-import { ClusterError } from './errors.ts'
-
 export interface PlacementHost {
   readonly host: string
   readonly failureDomain: string
@@ -32,18 +30,26 @@ export interface Refusal {
   readonly reason: string
 }
 
+/**
+ * The place of the other replica. It says its failure domain itself: its host may be missing among those to choose from. Null
+ * for a domain that may be shared.
+ */
+export interface OtherPlace {
+  readonly host: string
+  readonly failureDomain: string | null
+}
+
 export interface Wanted {
   readonly memoryBytes: number
-  /** The host of the other replica; null for the first one. */
-  readonly apartFrom: string | null
+  /** Where the other replica is; null for the first one. */
+  readonly apartFrom: OtherPlace | null
   /** Hosts that have just failed at it. */
   readonly avoid?: ReadonlySet<string>
 }
 
 /** The best host for one replica. */
 export function choose(hosts: readonly PlacementHost[], wanted: Wanted): Choice | Refusal {
-  const other = hosts.find(({ host }) => host === wanted.apartFrom)
-  const objections = hosts.map((host) => ({ host, objection: objectionTo(host, wanted, other) }))
+  const objections = hosts.map((host) => ({ host, objection: objectionTo(host, wanted) }))
   const fit = objections.flatMap(({ host, objection }) => (objection === null ? [host] : []))
   const best = fit.sort(byLoad)[0]
   if (best === undefined) {
@@ -51,7 +57,7 @@ export function choose(hosts: readonly PlacementHost[], wanted: Wanted): Choice 
     return { host: null, reason: why.length === 0 ? 'no host answers' : why.join('; ') }
   }
   const free = Math.round((best.memoryBytes - best.usedBytes) / MIB)
-  const apart = wanted.apartFrom === null ? '' : `, apart from ${wanted.apartFrom}`
+  const apart = wanted.apartFrom === null ? '' : `, apart from ${wanted.apartFrom.host}`
   return {
     host: best.host,
     reason: `least loaded of ${fit.length} that fit: ${best.replicas} replicas, ${free} MiB free${apart}`,
@@ -60,13 +66,9 @@ export function choose(hosts: readonly PlacementHost[], wanted: Wanted): Choice 
 
 const MIB = 1024 * 1024
 
-function objectionTo(
-  host: PlacementHost,
-  { memoryBytes, apartFrom, avoid }: Wanted,
-  other: PlacementHost | undefined,
-): string | null {
-  if (host.host === apartFrom) return 'has the other replica'
-  if (other !== undefined && host.failureDomain === other.failureDomain) {
+function objectionTo(host: PlacementHost, { memoryBytes, apartFrom, avoid }: Wanted): string | null {
+  if (host.host === apartFrom?.host) return 'has the other replica'
+  if (apartFrom !== null && host.failureDomain === apartFrom.failureDomain) {
     return `is in the failure domain ${host.failureDomain} of the other replica`
   }
   if (host.draining) return 'is drained'
@@ -80,26 +82,4 @@ function byLoad(a: PlacementHost, b: PlacementHost): number {
   const share = (host: PlacementHost) => host.usedBytes / host.memoryBytes
   const perCpu = (host: PlacementHost) => host.replicas / host.cpus
   return share(a) - share(b) || perCpu(a) - perCpu(b) || (a.host < b.host ? -1 : 1)
-}
-
-export interface Placement {
-  readonly primary: Choice
-  readonly backup: Choice | null
-}
-
-/** Hosts for a new virtual machine. Throws CLUSTER_TOO_FEW_HOSTS, saying what is wrong with each host. */
-export function place(
-  hosts: readonly PlacementHost[],
-  wanted: { readonly memoryBytes: number; readonly protect: boolean },
-): Placement {
-  const { memoryBytes } = wanted
-  const primary = chosen(choose(hosts, { memoryBytes, apartFrom: null }), 'no host for it')
-  if (!wanted.protect) return { primary, backup: null }
-  const backup = choose(hosts, { memoryBytes, apartFrom: primary.host })
-  return { primary, backup: chosen(backup, `no host for its backup beside ${primary.host}`) }
-}
-
-function chosen(result: Choice | Refusal, what: string): Choice {
-  if (result.host !== null) return result
-  throw new ClusterError('CLUSTER_TOO_FEW_HOSTS', `There is ${what} (${result.reason}).`)
 }
