@@ -9,11 +9,21 @@ const VARINT_BYTES_MAX = 10 // 64 bits in groups of seven
 
 /** Starts small because most frames are of an idle guest, and doubles. */
 const CAPACITY_BYTES_START = 64
+/** What a frame of bulk traffic takes; a longer one comes seldom. */
+const CAPACITY_BYTES_KEPT = 256 * 1024
 
 export class ByteWriter {
   #bytes = new Uint8Array(CAPACITY_BYTES_START)
   #view = new DataView(this.#bytes.buffer)
   #length = 0
+
+  /** Begins anew, in the same memory unless that has become large. */
+  clear(): void {
+    this.#length = 0
+    if (this.#bytes.length <= CAPACITY_BYTES_KEPT) return
+    this.#bytes = new Uint8Array(CAPACITY_BYTES_START)
+    this.#view = new DataView(this.#bytes.buffer)
+  }
 
   get length(): number {
     return this.#length

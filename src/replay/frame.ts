@@ -89,6 +89,7 @@ const INPUT_RESET = 6
 
 /** Turns frames into bytes. Carries the cursor, so each frame must follow the one before. */
 export class FrameEncoder {
+  readonly #writer = new ByteWriter()
   #cursor: FrameCursor
 
   constructor(cursor: FrameCursor = CURSOR_AT_START) {
@@ -102,9 +103,15 @@ export class FrameEncoder {
 
   /** Throws a FrameError and changes nothing if the frame does not follow or passes a limit. */
   encode(frame: LogFrame): Uint8Array<ArrayBuffer> {
+    return this.encodeView(frame).slice()
+  }
+
+  /** The same without a copy: the bytes are valid until the next call. */
+  encodeView(frame: LogFrame): Uint8Array<ArrayBuffer> {
     const cursor = this.#cursor
     assertFollows(frame, cursor)
-    const writer = new ByteWriter()
+    const writer = this.#writer
+    writer.clear()
     writer.u32(0) // the header, written last
     writer.u8(
       REASONS.indexOf(frame.reason) |
@@ -129,7 +136,7 @@ export class FrameEncoder {
     writer.u32(checksum)
     writer.setU32(0, frameHeader(bodyLength))
     this.#cursor = { sequence: frame.sequence + 1, clock: frame.clock, clockRate: frame.clockRate }
-    return writer.written().slice()
+    return writer.written()
   }
 }
 

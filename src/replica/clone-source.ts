@@ -5,7 +5,7 @@ import type { FrameCursor } from '../replay/frame.ts'
 import { SnapshotReader, type SnapshotSource } from '../snapshot/reader.ts'
 import { ReplicaError } from './errors.ts'
 import type { RingReader } from './ring.ts'
-import { decodeCommand } from './thread-messages.ts'
+import { decodeCommand } from './thread-records.ts'
 
 export interface ClonedMachine {
   readonly machine: Machine

@@ -10,7 +10,6 @@ import { isSavable, type Machine } from '../machine/machine.ts'
 import { DivergenceError } from '../replay/errors.ts'
 import { CURSOR_AT_START, type FrameCursor, inputBytesMax, SLICE_INPUT_BYTES_MAX } from '../replay/frame.ts'
 import { ClockFollower } from './clock-follower.ts'
-import { encodePiece } from './clone-pieces.ts'
 import { CloneProducer } from './clone-producer.ts'
 import { type ClonedMachine, cloneFrom } from './clone-source.ts'
 import { ringDoorbell } from './doorbell.ts'
@@ -28,12 +27,11 @@ import {
   CpuCounters,
   type CpuReport,
   type CpuThreadData,
-  decodeCommand,
-  encodeReport,
   monotonicMs,
   type PreparedThreadData,
   threadCpuMs,
 } from './thread-messages.ts'
+import { decodeCommand, reportParts } from './thread-records.ts'
 
 class CpuThread {
   readonly #machine: Machine
@@ -108,7 +106,7 @@ class CpuThread {
     }
     const piece = this.#clone?.next() ?? null
     if (piece === null) return false
-    this.#reports.writeParts(encodePiece(piece))
+    this.#report(piece)
     if (this.#clone?.isDone) this.#clone = null
     return true
   }
@@ -253,7 +251,7 @@ class CpuThread {
   }
 
   #report(report: CpuReport): void {
-    this.#reports.write(encodeReport(report))
+    this.#reports.writeParts(reportParts(report))
   }
 }
 
@@ -282,9 +280,9 @@ async function main(data: CpuThreadData): Promise<void> {
   } catch (error) {
     if (error instanceof ReplicaError && error.code === 'RING_CLOSED') return
     if (error instanceof DivergenceError) {
-      reports.write(encodeReport({ kind: 'diverged', sequence: error.sequence, message: error.message }))
+      reports.writeParts(reportParts({ kind: 'diverged', sequence: error.sequence, message: error.message }))
     } else {
-      reports.write(encodeReport({ kind: 'failed', ...describe(error) }))
+      reports.writeParts(reportParts({ kind: 'failed', ...describe(error) }))
     }
   } finally {
     reports.close()

@@ -3,7 +3,6 @@ import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { MachineConfig } from '../machine/config.ts'
 import type { MachineInput } from '../machine/io.ts'
-import { decodePiece } from './clone-pieces.ts'
 import type { Boot } from './config.ts'
 import { Doorbell } from './doorbell.ts'
 import { ReplicaError } from './errors.ts'
@@ -16,11 +15,10 @@ import {
   CpuCounters,
   type CpuReport,
   type CpuThreadData,
-  decodeReport,
-  encodeCommand,
   type PreparedThreadData,
   REPORT_RING_BYTES,
 } from './thread-messages.ts'
+import { commandParts, decodeReport } from './thread-records.ts'
 
 /** The thread's module has the ending of this one: .ts from source, .js when packed. */
 const THREAD_URL = new URL(`./cpu-thread${extname(import.meta.url)}`, import.meta.url)
@@ -119,8 +117,9 @@ export class Cpu {
 
   send(command: CpuCommand): void {
     if (this.#ended) return
-    const record = encodeCommand(command)
-    if (this.#backlog.length === 0 && this.#commands.tryWrite(record)) return
+    const parts = commandParts(command)
+    if (this.#backlog.length === 0 && this.#commands.tryWriteParts(parts)) return
+    const record = Buffer.concat(parts)
     this.#backlog.push(record)
     this.#backlogBytes += record.length
     this.#flushing ??= this.#flush()
@@ -159,7 +158,7 @@ export class Cpu {
     for (let taken = 0; taken < REPORT_BATCH_MAX; taken++) {
       const record = this.#ended ? null : this.#reports.tryRead()
       if (record === null) break
-      this.#onReport(decodePiece(record) ?? decodeReport(record))
+      this.#onReport(decodeReport(record))
     }
     if (this.#ended || this.#drainsLater || this.#reports.sleep()) return
     // More is there: sockets get their turn first.

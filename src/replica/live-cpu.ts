@@ -15,6 +15,7 @@ const FULL_DIGEST_BUSY_MS = 60_000
 
 export interface EncodedSlice {
   readonly sequence: number
+  /** Valid until the next slice. */
   readonly bytes: Uint8Array
   readonly outputs: readonly MachineOutput[]
   readonly elapsedMs: number
@@ -70,7 +71,7 @@ export class LiveCpu {
     // A slice that hashed all of memory says nothing about how fast instructions are.
     if (frame.fullDigest === null) this.#policy.measured(frame.retired, elapsedMs)
     this.#reason = frame.reason
-    return { sequence: frame.sequence, bytes: this.#encoder.encode(frame), outputs, elapsedMs }
+    return { sequence: frame.sequence, bytes: this.#encoder.encodeView(frame), outputs, elapsedMs }
   }
 
   #fullDigestDue(nowMs: number): boolean {

@@ -93,20 +93,21 @@ export class RingWriter extends RingEnd {
 
   /** Appends one record. Returns false, and writes nothing, when there is no room for it now. */
   tryWrite(record: Uint8Array): boolean {
-    return this.#tryWriteParts([record])
+    return this.tryWriteParts([record])
   }
 
   /** Appends one record that is made of these parts, sleeping while the ring is full. Nothing is copied but into the ring. */
   writeParts(parts: readonly Uint8Array[]): void {
     for (;;) {
-      if (this.#tryWriteParts(parts)) return
+      if (this.tryWriteParts(parts)) return
       const read = this.#announceSleep()
-      if (this.#tryWriteParts(parts)) return
+      if (this.tryWriteParts(parts)) return
       Atomics.wait(this.control, READ, read)
     }
   }
 
-  #tryWriteParts(parts: readonly Uint8Array[]): boolean {
+  /** The same for a record that is made of these parts. */
+  tryWriteParts(parts: readonly Uint8Array[]): boolean {
     const length = parts.reduce((sum, part) => sum + part.length, 0)
     const size = occupied(length)
     if (size > this.capacity) {

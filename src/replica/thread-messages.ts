@@ -1,8 +1,7 @@
 /**
- * What the I/O thread and the CPU thread of a replica say to each other through their rings. Both ends are
- * this very process, so records are in V8's own serialisation and are not checked again.
+ * What the I/O thread and the CPU thread of a replica say to each other through their rings.
+ * `thread-records.ts` says how it looks there.
  */
-import { deserialize, serialize } from 'node:v8'
 import type { MachineConfig } from '../machine/config.ts'
 import type { MachineInput, MachineOutput } from '../machine/io.ts'
 import type { FrameCursor } from '../replay/frame.ts'
@@ -80,22 +79,6 @@ export type CpuReport =
 
 /** What a copy of the running machine is made of. */
 export type CopyReport = Extract<CpuReport, { kind: 'clone-begun' | 'clone-piece' | 'clone-refused' }>
-
-export function encodeCommand(command: CpuCommand): Uint8Array {
-  return serialize(command)
-}
-
-export function decodeCommand(record: Uint8Array): CpuCommand {
-  return deserialize(record) as CpuCommand
-}
-
-export function encodeReport(report: CpuReport): Uint8Array {
-  return serialize(report)
-}
-
-export function decodeReport(record: Uint8Array): CpuReport {
-  return deserialize(record) as CpuReport
-}
 
 /** What a CPU thread is started with that is told of its machine later, by a message with CpuThreadData. */
 export interface PreparedThreadData {
