@@ -163,6 +163,23 @@ test('from up to down', async () => {
   expect((await understudy('events')).stdout).toContain('web protected on host-')
 })
 
+test('verbs of clusters and hosts say what is wrong with what they were given', async () => {
+  const elsewhere = ['--dir', join(directory, 'none')]
+  expectError(await understudy('host', '--name', 'X Y', ...elsewhere), 'HOST_NAME_INVALID', 2)
+  expectError(await understudy('host', '--name', 'x', ...elsewhere), 'CLUSTER_NOT_UP', 3)
+  const store = ['--store', join(directory, 'nothing')]
+  expectError(await understudy('host', '--name', 'x', ...store, ...elsewhere), 'STORE_NOT_FOUND', 3)
+  const beyond = ['--listen', '192.0.2.1', ...store, ...elsewhere]
+  expectError(await understudy('host', '--name', 'x', ...beyond), 'SECURITY_IDENTITY_MISSING', 1)
+  expectError(
+    await understudy('cluster', 'join', 'abc', ...store, ...elsewhere),
+    'SECURITY_JOIN_TOKEN_INVALID',
+    2,
+  )
+  expectError(await understudy('protect', 'web', '--rate', 'fast', ...elsewhere), 'CLONE_RATE_INVALID', 2)
+  expectError(await understudy('host', 'ls', ...elsewhere), 'CLUSTER_NOT_UP', 3)
+})
+
 test('images are listed for people and programs', async () => {
   const list = JSON.parse((await understudy('image', 'ls', '--json')).stdout)
   expect(list).toContainEqual(

@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { logError, processLog } from '../replica/process-log.ts'
 import { loadIdentity } from '../security/identity.ts'
+import { checkReach } from '../security/links.ts'
 import { openStore } from '../store/open.ts'
 import { HostAgent } from './agent.ts'
 import { ClusterLayout } from './layout.ts'
@@ -38,6 +39,9 @@ export async function runHost(options: HostOptions): Promise<HostAgent> {
   const layout = cluster.host(host)
   mkdirSync(layout.directory, { recursive: true, mode: 0o700 })
   const identityDirectory = existsSync(cluster.identity) ? cluster.identity : null
+  const identity = identityDirectory === null ? null : loadIdentity(identityDirectory)
+  // Before anything is opened that would keep the process from ending.
+  checkReach(options.address, identity)
   const end = async (reason: string): Promise<void> => {
     await agent.close()
     log.info({ reason }, 'agent ends')
@@ -54,7 +58,7 @@ export async function runHost(options: HostOptions): Promise<HostAgent> {
     layout,
     store: await openStore(storeUrl),
     storeUrl,
-    identity: identityDirectory === null ? null : loadIdentity(identityDirectory),
+    identity,
     identityDirectory,
     onShutdown: () => void end('shutdown'),
   })

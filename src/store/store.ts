@@ -119,7 +119,7 @@ const STORE_ERROR_NEXT = {
   STORE_UNREACHABLE:
     'Check that the shared directory is mounted, writable and not full, or that etcd runs and has a quorum; the operation may be tried again.',
   STORE_NOT_FOUND:
-    'Check the path and that the shared directory is mounted; a new store is made by `understudy up`.',
+    'Check the path and that the shared directory is mounted; `understudy up` and `understudy cluster init` make new ones.',
   STORE_DAMAGED: 'Restore what the message names from a backup of the store, or remove it by hand.',
   STORE_KEY_INVALID: 'Use parts of lower-case letters, digits, ".", "_" and "-", joined by "/".',
   STORE_VALUE_TOO_LONG: `Keep values within ${VALUE_BYTES_MAX} bytes.`,
