@@ -2,8 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 import { callControl } from '../src/control/client.ts'
+import type { OpenedImage } from '../src/image/directory.ts'
 import { type ReplicaStatus, replicaStatusSchema } from '../src/replica/status.ts'
-import type { RedisGuest } from '../test/redis-guest.ts'
+import { type RedisGuest, startRedisGuest } from '../test/redis-guest.ts'
 import type { TestCluster } from '../test/test-cluster.ts'
 import { RedisConnection } from './redis-connection.ts'
 
@@ -28,8 +29,27 @@ export interface Load {
   stop(): Promise<void>
 }
 
+/** A protected guest of its own with a load, for as long as `measure` takes. */
+export async function withBusyPair<T>(
+  world: TestCluster,
+  image: OpenedImage,
+  load: LoadName,
+  name: string,
+  measure: (pair: MeasuredPair, work: Load) => Promise<T>,
+): Promise<T> {
+  const guest = await startRedisGuest(world, image, name)
+  guest.counter.stop()
+  const work = await startLoad(load, world, guest)
+  try {
+    return await measure(new MeasuredPair(world, guest), work)
+  } finally {
+    await world.cluster.remove(name, { force: true })
+    await work.stop().catch(() => undefined)
+  }
+}
+
 /** Begins a load; the guest has Redis and a login on its console. */
-export async function startLoad(load: LoadName, world: TestCluster, guest: RedisGuest): Promise<Load> {
+async function startLoad(load: LoadName, world: TestCluster, guest: RedisGuest): Promise<Load> {
   if (load === 'redis') return startRedisLoad(guest.port)
   if (load === 'cpu') await startCounting(world, guest.vm.name)
   return {

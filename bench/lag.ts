@@ -7,9 +7,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LAG_LIMIT_MS } from '../src/ft/timing.ts'
 import type { OpenedImage } from '../src/image/directory.ts'
-import { startRedisGuest } from '../test/redis-guest.ts'
 import type { TestCluster } from '../test/test-cluster.ts'
-import { LOADS, type Load, type LoadName, MeasuredPair, startLoad } from './busy-guest.ts'
+import { LOADS, type Load, type LoadName, type MeasuredPair, withBusyPair } from './busy-guest.ts'
 import { drawLagChart } from './lag-chart.ts'
 import { inMeasuredCluster } from './measured-cluster.ts'
 import { progress, type Report, type Row } from './report.ts'
@@ -75,11 +74,7 @@ export async function measureLag(rounds: number): Promise<Report> {
 }
 
 async function oneRun(world: TestCluster, image: OpenedImage, load: LoadName, name: string): Promise<LagRun> {
-  const guest = await startRedisGuest(world, image, name)
-  guest.counter.stop()
-  const pair = new MeasuredPair(world, guest)
-  const work = await startLoad(load, world, guest)
-  try {
+  return withBusyPair(world, image, load, name, async (pair, work) => {
     await sleep(WARM_UP_MS)
     const slowedAtMs = performance.now() + FULL_MS
     const moments: LagMoment[] = []
@@ -90,10 +85,7 @@ async function oneRun(world: TestCluster, image: OpenedImage, load: LoadName, na
     await pair.slowDown(1)
     await watch(pair, work, moments, slowedAtMs, slowedAtMs + SLOW_MS + FREED_MS)
     return { load, moments, freedAtMs }
-  } finally {
-    await world.cluster.remove(name, { force: true })
-    await work.stop().catch(() => undefined)
-  }
+  })
 }
 
 async function watch(

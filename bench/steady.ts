@@ -4,9 +4,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { OpenedImage } from '../src/image/directory.ts'
-import { startRedisGuest } from '../test/redis-guest.ts'
 import type { TestCluster } from '../test/test-cluster.ts'
-import { LOADS, type LoadName, MeasuredPair, startLoad } from './busy-guest.ts'
+import { LOADS, type LoadName, withBusyPair } from './busy-guest.ts'
 import { latencyRows, latencyTurns } from './latency.ts'
 import { inMeasuredCluster } from './measured-cluster.ts'
 import { progress, type Report, type Row } from './report.ts'
@@ -58,11 +57,7 @@ export async function measureSteady(rounds: number): Promise<Report> {
 }
 
 async function watch(world: TestCluster, image: OpenedImage, load: LoadName, name: string): Promise<Watched> {
-  const guest = await startRedisGuest(world, image, name)
-  guest.counter.stop()
-  const pair = new MeasuredPair(world, guest)
-  const work = await startLoad(load, world, guest)
-  try {
+  return withBusyPair(world, image, load, name, async (pair, work) => {
     await sleep(SETTLE_MS)
     const lagsMs: number[] = []
     const [before, requestsBefore, begunMs] = [await pair.primary(), work.requests, performance.now()]
@@ -83,10 +78,7 @@ async function watch(world: TestCluster, image: OpenedImage, load: LoadName, nam
       requestsPerSecond: (work.requests - requestsBefore) / seconds,
       leastShare,
     }
-  } finally {
-    await world.cluster.remove(name, { force: true })
-    await work.stop().catch(() => undefined)
-  }
+  })
 }
 
 function rowsOf(load: LoadName, watched: readonly Watched[]): Row[] {

@@ -2,7 +2,6 @@
 import type { Duplex } from 'node:stream'
 import { z } from 'zod'
 import { type ControlTarget, callControl, openStream } from '../control/client.ts'
-import type { CloneOrder } from '../replica/config.ts'
 import { type SavedState, savedStateSchema } from '../replica/state-saver.ts'
 import { type ReplicaStatus, replicaStatusSchema } from '../replica/status.ts'
 import { doneSchema, type HostStatus, hostStatusSchema, type ReplicaOrder } from './agent-api.ts'
@@ -44,10 +43,6 @@ export class AgentClient {
     await this.#post(`/v1/replicas/${vm}/failover`)
   }
 
-  async unprotect(vm: string): Promise<void> {
-    await this.#post(`/v1/replicas/${vm}/unprotect`)
-  }
-
   /** `body` is what a limit needs. */
   async control(
     vm: string,
@@ -55,10 +50,6 @@ export class AgentClient {
     body?: object,
   ): Promise<void> {
     await this.#post(`/v1/replicas/${vm}/${operation}`, body)
-  }
-
-  async clone(vm: string, order: CloneOrder): Promise<void> {
-    await this.#post(`/v1/replicas/${vm}/clone`, order)
   }
 
   /** That replica waits for a clone that will not come: it ends, if none has begun to come. */

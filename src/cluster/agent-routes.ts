@@ -46,8 +46,6 @@ export function agentRoutes(agent: HostAgent): [Route[], UpgradeRoute[]] {
         handle: ({ params, body }) => replicas.stop(vmOf(params), checked(stopOrderSchema, body).graceMs),
       },
       passed('failover'),
-      passed('unprotect'),
-      passed('clone'),
       passed('abandon'),
       passed('pause'),
       passed('resume'),

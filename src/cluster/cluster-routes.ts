@@ -5,9 +5,9 @@
 import { z } from 'zod'
 import { checked, type Route } from '../control/server.ts'
 import { limitSchema } from '../replica/status.ts'
+import { hostNameSchema } from '../security/host-name.ts'
 import { vmNameSchema } from './agent-api.ts'
 import type { Cluster } from './cluster.ts'
-import { hostNameSchema } from './host-record.ts'
 
 const STOP_MS_MAX = 600_000
 

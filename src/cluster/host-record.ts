@@ -1,12 +1,8 @@
 /** What the store knows of the hosts of a cluster: who is there, by leases, and who shall be left alone. */
 import { z } from 'zod'
+import { HOST_NAME, hostNameSchema } from '../security/host-name.ts'
 import type { Store } from '../store/store.ts'
 import { ClusterError } from './errors.ts'
-
-/** As host names (RFC 1123, 2.1): they go into paths and keys of the store. */
-export const HOST_NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/
-
-export const hostNameSchema = z.string().regex(HOST_NAME)
 
 /** Throws HOST_NAME_INVALID. */
 export function checkHostName(name: string): void {

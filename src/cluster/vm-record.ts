@@ -1,10 +1,10 @@
 /** What the store keeps of a virtual machine, from `run` to `rm`. */
 import { z } from 'zod'
 import { CLONE_RATE_MIN } from '../replica/config.ts'
+import { hostNameSchema } from '../security/host-name.ts'
 import type { Store } from '../store/store.ts'
 import { VM_NAME, vmNameSchema } from './agent-api.ts'
 import { ClusterError } from './errors.ts'
-import { hostNameSchema } from './host-record.ts'
 
 export const publishSchema = z.object({
   hostPort: z.int().min(1).max(65_535),

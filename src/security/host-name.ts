@@ -5,13 +5,13 @@
 import { z } from 'zod'
 import { SecurityError } from './errors.ts'
 
-/** One label of a host name (RFC 1123, 2.1). */
-const HOST_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
+/** A label of a host name (RFC 1123, 2.1), short enough for the paths of Unix sockets and the keys of the store that it goes into. */
+export const HOST_NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/
 
 export const hostNameSchema = z.string().regex(HOST_NAME)
 
 /** As OpenSSL and Node print an extension that holds this one name and nothing else. */
-const ONLY_NAME = /^URI:understudy:\/\/([0-9a-f]{32})\/host\/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)$/
+const ONLY_NAME = /^URI:understudy:\/\/([0-9a-f]{32})\/host\/([a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?)$/
 
 export interface HostName {
   /** 16 random bytes in hexadecimal. */

@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import { DirectoryWatch } from './directory-watch.ts'
 import { HeldLease, type LeaseKeeper, monotonicMs } from './held-lease.ts'
-import { PolledWatch } from './polled-watch.ts'
+import { OpenHandles } from './open-handles.ts'
 import { SerialOperations } from './serial-operations.ts'
 import {
   type CompareAndSetResult,
@@ -54,9 +54,7 @@ export class DirectoryStore implements Store {
   readonly #operations: SerialOperations
   /** Renewals do not wait behind a long listing: that would lose the lease. */
   readonly #renewals: SerialOperations
-  readonly #leases = new Set<HeldLease>()
-  readonly #watches = new Set<Watch>()
-  #closed = false
+  readonly #handles = new OpenHandles()
 
   /** Use `openDirectoryStore`, which also checks the directory. */
   constructor(root: string, timeoutMs: number) {
@@ -125,32 +123,21 @@ export class DirectoryStore implements Store {
       if (!result.created) return { held: false, existing: result.existing }
       const keeper = new DirectoryLease(this.#tree, this.#renewals, key, mark, result.version, stampS)
       const lease = new HeldLease(key, ttlMs, begunMs, keeper)
-      this.#leases.add(lease)
-      lease.lost.then(() => this.#leases.delete(lease))
-      // Whoever asked was told that the store is unreachable, or has closed it: nobody would ever release it.
-      if (signal.aborted || this.#closed) lease.end('closed')
+      this.#handles.addLease(lease)
+      // Whoever asked was told that the store is unreachable: nobody would ever release it.
+      if (signal.aborted) lease.end('closed')
       return { held: true, lease }
     })
   }
 
   watch(prefix: string, onChange: () => void): Watch {
     if (prefix !== '') checkKey(prefix)
-    if (this.#closed) throw new StoreError('STORE_CLOSED', 'the store was closed')
-    const part = new DirectoryWatch(this.#tree, this.#operations, prefix, () => watch.hint())
-    const watch = new PolledWatch(part, BELL_INTERVAL_MS, onChange)
-    this.#watches.add(watch)
-    return {
-      close: () => {
-        watch.close()
-        this.#watches.delete(watch)
-      },
-    }
+    const part = (hint: () => void) => new DirectoryWatch(this.#tree, this.#operations, prefix, hint)
+    return this.#handles.addWatch(part, BELL_INTERVAL_MS, onChange)
   }
 
   async close(): Promise<void> {
-    this.#closed = true
-    for (const lease of this.#leases) lease.end('closed')
-    for (const watch of this.#watches) watch.close()
+    this.#handles.close()
     await Promise.all([this.#operations.close(), this.#renewals.close()])
   }
 

@@ -11,7 +11,7 @@ import { EtcdClient, type EtcdEndpoints, GRPC_NOT_FOUND, PAGE_ENTRIES } from './
 import * as message from './etcd-messages.ts'
 import { EtcdWatch } from './etcd-watch.ts'
 import { HeldLease, type LeaseKeeper, monotonicMs } from './held-lease.ts'
-import { PolledWatch } from './polled-watch.ts'
+import { OpenHandles } from './open-handles.ts'
 import {
   type CompareAndSetResult,
   type CreateResult,
@@ -55,9 +55,7 @@ export class EtcdStore implements Store {
   readonly #requests: TimedRequests
   readonly #client: EtcdClient
   readonly #root: string
-  readonly #leases = new Set<HeldLease>()
-  readonly #watches = new Set<Watch>()
-  #closed = false
+  readonly #handles = new OpenHandles()
 
   /** Use `openEtcdStore`, which also asks whether etcd is there. */
   constructor(options: EtcdStoreOptions) {
@@ -141,32 +139,20 @@ export class EtcdStore implements Store {
       return { held: false, existing: result.existing }
     }
     const lease = new HeldLease(key, ttlMs, begunMs, keeper)
-    this.#leases.add(lease)
-    lease.lost.then(() => this.#leases.delete(lease))
-    if (this.#closed) lease.end('closed')
+    this.#handles.addLease(lease)
     return { held: true, lease }
   }
 
   watch(prefix: string, onChange: () => void): Watch {
     if (prefix !== '') checkKey(prefix)
-    if (this.#closed) throw new StoreError('STORE_CLOSED', 'the store was closed')
     const range = prefix === '' ? message.below(this.#root) : message.around(this.#path(prefix))
     const newest = () => this.#requests.begin().newest(range)
-    const part = new EtcdWatch(this.#client, range, newest, () => watch.hint())
-    const watch = new PolledWatch(part, WATCH_INTERVAL_MS, onChange)
-    this.#watches.add(watch)
-    return {
-      close: () => {
-        watch.close()
-        this.#watches.delete(watch)
-      },
-    }
+    const part = (hint: () => void) => new EtcdWatch(this.#client, range, newest, hint)
+    return this.#handles.addWatch(part, WATCH_INTERVAL_MS, onChange)
   }
 
   async close(): Promise<void> {
-    this.#closed = true
-    for (const lease of this.#leases) lease.end('closed')
-    for (const watch of this.#watches) watch.close()
+    this.#handles.close()
     this.#client.close()
   }
 
